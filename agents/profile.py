@@ -1,0 +1,58 @@
+"""`AgentProfile`: an agent on paper, one entry of the roster.
+
+Invariant: a profile is complete and checked when it was made; nothing is looked up later.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from agents.model import ChatOptions
+from workflows.task import Capability
+
+__all__ = ["AgentProfile", "AgentType"]
+
+Name = Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[\w.-]+$")]
+
+
+class AgentType(StrEnum):
+    """What kind of worker an agent is; every type has its own queue."""
+
+    PLANNER = "planner"
+    RESEARCHER = "researcher"
+    ANALYST = "analyst"
+    WRITER = "writer"
+    REVIEWER = "reviewer"
+
+
+class AgentProfile(BaseModel):
+    """What an agent is called, can do, and how it uses its model."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Name
+    type: AgentType
+    model: str = Field(min_length=1, description="As the server calls it, with its tag.")
+    description: str = Field("", description="What it is good at, in words for people.")
+    capabilities: frozenset[Capability] = frozenset()
+    options: ChatOptions = Field(default_factory=ChatOptions)
+    reads: int | None = Field(
+        None, ge=50, description="The most tokens of text in one call; None: what the window holds."
+    )
+    sentences: int | None = Field(
+        None, ge=1, description="The most sentences of an answer; further ones are left out."
+    )
+    joins: Literal["assemble", "rewrite"] = Field(
+        "rewrite",
+        description=(
+            "How several results become one: `assemble` puts each under its heading, below an "
+            "opening by the model; `rewrite` has the model make one text of all."
+        ),
+    )
+    plan_form: Literal["keyed", "outline"] = Field(
+        "keyed",
+        description="What a planner asks of its model: `outline` for those below 0.5 billion.",
+    )

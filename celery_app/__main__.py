@@ -1,0 +1,5 @@
+"""``python -m celery_app`` is ``ai-agent``."""
+
+from celery_app.cli.main import main
+
+main()

@@ -1,0 +1,113 @@
+"""The Celery app, made from the settings; and the stores that belong to it.
+
+``celery -A celery_app worker|beat|flower|inspect`` find it here. Importing this module starts nothing
+and connects to nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from celery import Celery, signals
+
+from agents.agent_manager import AgentManager
+from agents.profile import AgentType
+from celery_app.postgres.connection import Database
+from celery_app.postgres.migrate import migrate
+from celery_app.queues import DEFAULT_QUEUE, PRIORITY_STEPS, PriorityQueue, all_queues
+from celery_app.settings import SystemSettings
+from celery_app.stack.profile import current_settings, ensure_stack
+from celery_app.store.execution import ExecutionStore
+from celery_app.store.tasks import TaskStore
+from workflows.task import Task
+
+#: Celery task modules of this package; a user's own come from `imports:` in system.yaml.
+INCLUDE = ("celery_app.worker.work", "celery_app.worker.chores", "celery_app.orchestrator.recovery")
+
+
+def celery_options(settings: SystemSettings) -> dict[str, Any]:
+    """Return Celery's configuration; the reasons stand beside what is not a default."""
+    return {
+        "broker_url": settings.broker_url,
+        "result_backend": f"agentpg+{settings.database_url}",
+        "include": [*INCLUDE, *settings.imports],
+        "task_default_queue": DEFAULT_QUEUE,
+        "task_queues": all_queues(AgentType),
+        "task_create_missing_queues": True,
+        # A message is gone only when its task is over, or its worker is.
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,
+        "worker_prefetch_multiplier": 1,
+        "worker_pool": settings.worker.pool,
+        "worker_concurrency": settings.worker.concurrency,
+        "broker_transport_options": {
+            "visibility_timeout": 60,
+            # kombu's own sweep takes 100 s to bring back what a dead worker held.
+            "unacked_restore_interval": 5,
+            "unacked_restore_throttle": 1,
+            "health_check_interval": 10,
+            "socket_timeout": 30,
+            "socket_connect_timeout": 5,
+            "socket_keepalive": True,
+            "global_keyprefix": f"{settings.system.name}:",
+            "priority_steps": PRIORITY_STEPS,
+        },
+        # Nested canvases of users deadlock on a small pool.
+        "broker_pool_limit": 64,
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "broker_channel_error_retry": True,
+        "task_publish_retry_policy": {"max_retries": 3, "interval_max": 1},
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "worker_soft_shutdown_timeout": 5,
+        "worker_enable_soft_shutdown_on_idle": False,
+        "worker_hijack_root_logger": False,
+        "worker_send_task_events": True,
+        "task_send_sent_event": True,
+        "result_extended": True,
+        "task_track_started": False,
+        "timezone": "UTC",
+        "enable_utc": True,
+    }
+
+
+settings = current_settings()
+database = Database(settings.database_url)
+store = TaskStore(database)
+executions = ExecutionStore(database)
+
+app = Celery(
+    settings.system.name, task_cls="celery_app.worker.base_task:AgentTask", set_as_current=True
+)
+app.conf.update(celery_options(settings))
+
+queue = PriorityQueue(app, executions)
+
+
+@functools.cache
+def agent_manager() -> AgentManager:
+    """Return the roster of agents, read once."""
+    return AgentManager.load(settings.agents_file)
+
+
+def choose_agent(task: Task) -> tuple[str, str]:
+    """Return the name and the type of the agent that is to perform a task."""
+    profile = agent_manager().choose(task).profile
+    return profile.name, str(profile.type)
+
+
+def prepare() -> None:
+    """Make ready what the app needs: the embedded servers, if it uses them, and the tables.
+
+    Raises:
+        ServiceUnavailable: A configured server does not answer.
+    """
+    ensure_stack()
+    migrate(database.impatient())
+
+
+@signals.celeryd_init.connect
+@signals.beat_init.connect
+def _on_process_start(**_: Any) -> None:
+    prepare()

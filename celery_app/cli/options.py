@@ -1,0 +1,164 @@
+"""What several commands take: durations, moments, JSON values and the options made of them.
+
+Invariant: what cannot be understood is refused while the command line is read, with the value and
+an example of a good one; nothing has been started by then.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+__all__ = [
+    "JSON",
+    "MOMENT",
+    "PRIORITIES",
+    "SECONDS",
+    "STATES",
+    "JsonObject",
+    "as_json",
+    "deadline",
+    "inputs",
+    "priority",
+]
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+#: As in workflows.task.Priority and workflows.state.TaskState: to import those costs more than help
+#: may.
+PRIORITIES = ("low", "normal", "high", "critical")
+STATES = (
+    "pending", "queued", "running", "waiting", "expanded",
+    "succeeded", "failed", "cancelled", "skipped",
+)  # fmt: skip
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+JsonObject = dict[str, Any]
+
+
+def _duration(text: str) -> float | None:
+    match = _DURATION.fullmatch(text.strip().lower())
+    return float(match[1]) * _UNITS[match[2]] if match else None
+
+
+class Seconds(click.ParamType[float]):
+    """A duration above zero: `30`, `90s`, `15m`, `2h` or `1d`."""
+
+    name = "duration"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the seconds."""
+        seconds = value if isinstance(value, float) else _duration(str(value))
+        if not seconds or not math.isfinite(seconds):
+            self.fail(f"{value!r} is not a duration; write 30, 90s, 15m, 2h or 1d", param, ctx)
+        return seconds
+
+
+class Moment(click.ParamType[datetime]):
+    """A moment: ISO 8601 with a time zone, or how long from now."""
+
+    name = "moment"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        """Return the moment, with its time zone."""
+        if isinstance(value, datetime):
+            return value
+        seconds = _duration(str(value))
+        try:
+            if seconds is not None:
+                return datetime.now(UTC) + timedelta(seconds=seconds)
+            moment = datetime.fromisoformat(str(value))
+        except (ValueError, OverflowError):
+            self.fail(
+                f"{value!r} is not a moment; write 15m, 2h, 1d or 2030-01-31T12:00:00Z", param, ctx
+            )
+        if moment.tzinfo is None:
+            self.fail(f"{value!r} has no time zone; end it with Z or +02:00", param, ctx)
+        return moment
+
+
+class JsonValue(click.ParamType[Any]):
+    """A value written as JSON."""
+
+    name = "json"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the value."""
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError) as error:
+            self.fail(
+                f"""{value!r} is not JSON ({error}); write 5, '"text"' or '{{"a": [1]}}'""",
+                param,
+                ctx,
+            )
+
+
+class NamedJson(JsonValue):
+    """`NAME=JSON`, as a pair."""
+
+    name = "name=json"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, Any]:
+        """Return the name and the value."""
+        if isinstance(value, tuple):
+            return value
+        name, equals, text = str(value).partition("=")
+        if not (name.isidentifier() and equals):
+            self.fail(f"{value!r} is not NAME=JSON; write count=3", param, ctx)
+        return name, super().convert(text, param, ctx)
+
+
+SECONDS = Seconds()
+MOMENT = Moment()
+JSON = JsonValue()
+NAMED_JSON = NamedJson()
+
+
+def as_json(command: Command) -> Command:
+    """Give a command the option `--json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+
+
+def inputs(command: Command) -> Command:
+    """Give a command the option `--input FILE ...`."""
+    return click.option(
+        "--input",
+        "inputs",
+        metavar="FILE",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        help="A text file to work on; may be given several times.",
+    )(command)
+
+
+def priority(command: Command) -> Command:
+    """Give a command the option `--priority`."""
+    return click.option(
+        "--priority", type=click.Choice(PRIORITIES), default="normal", show_default=True
+    )(command)
+
+
+def deadline(command: Command) -> Command:
+    """Give a command the option `--deadline`."""
+    return click.option(
+        "--deadline",
+        type=MOMENT,
+        metavar="WHEN",
+        help="When it must be over: 90s, 15m, 2h, 1d from now, or 2030-01-31T12:00:00Z.",
+    )(command)

@@ -1,0 +1,131 @@
+"""`ai-agent run`: hand in a job, watch it, print its result.
+
+Invariant: stdout holds the result (or the one JSON document) and nothing else; whatever is told on
+the way goes to stderr.
+"""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from celery_app.cli import options
+
+if TYPE_CHECKING:
+    from celery_app.client import Client, TaskHandle
+
+__all__ = ["run"]
+
+INTERRUPTED = 130
+
+
+@click.command()
+@click.argument("job")
+@options.inputs
+@click.option("--plan-only", is_flag=True, help="Print the plan and its price; run nothing.")
+@click.option(
+    "--plan/--no-plan", default=True, show_default=True, help="Let a planner break it up."
+)
+@options.priority
+@options.deadline
+@click.option(
+    "--timeout",
+    type=options.SECONDS,
+    metavar="SECONDS",
+    help="Stop waiting after so long (30, 15m, 2h); the job itself goes on.",
+)
+@options.as_json
+def run(
+    job: str,
+    inputs: tuple[Path, ...],
+    plan_only: bool,
+    plan: bool,
+    priority: str,
+    deadline: datetime | None,
+    timeout: float | None,
+    as_json: bool,
+) -> None:
+    """Have JOB planned and done, and print its result.
+
+    The planner breaks the job into subtasks; they run in parallel where they can, and their tree is
+    shown on stderr. Ctrl-C leaves the job running or cancels it, as you choose.
+
+    \b
+    Examples:
+      ai-agent run "Summarise both reports and compare them" --input a.md --input b.md
+      ai-agent run "Plan a conference" --plan-only
+      ai-agent run "List ten risks" --json --timeout 10m | jq .result
+    """
+    from celery_app.cli.system import open_client
+
+    if plan_only:
+        _print_plan(open_client(), job, inputs, as_json)
+        return
+    client = open_client()
+    handle = client.submit(
+        job, inputs=list(inputs), priority=priority, deadline=deadline, plan=plan
+    )
+    try:
+        _see_through(handle, timeout, as_json)
+    except KeyboardInterrupt:
+        _leave_or_cancel(handle)
+        sys.exit(INTERRUPTED)
+
+
+def _see_through(handle: TaskHandle, timeout: float | None, as_json: bool) -> None:
+    from celery_app.celery import database
+    from celery_app.cli.background import ensure_worker
+    from celery_app.cli.progress import FINAL, choose_display, follow
+    from celery_app.cli.screen import print_json, print_result
+    from celery_app.cli.system import note
+    from celery_app.errors import WaitTimeout
+
+    note(f"task {handle.id}")
+    ensure_worker()
+    document = follow(handle, database, choose_display(), timeout)
+    if as_json:
+        print_json(document)
+    if document["state"] not in FINAL:
+        raise WaitTimeout(
+            f"task {handle.id} is {document['state']} after {timeout:g} s; it goes on: "
+            f"`ai-agent task wait {handle.id}`"
+        )
+    result = handle.result(timeout=10)
+    if not as_json:
+        print_result(result)
+
+
+def _print_plan(client: Client, job: str, inputs: tuple[Path, ...], as_json: bool) -> None:
+    from celery_app.cli.plan_table import print_plan
+    from celery_app.cli.screen import print_json
+
+    plan = client.plan(job, inputs=list(inputs))
+    (print_json if as_json else print_plan)(plan)
+
+
+def _leave_or_cancel(handle: TaskHandle) -> None:
+    """Ask what becomes of the job, where somebody is there to ask."""
+    choice = "l"
+    if sys.stdin.isatty() and sys.stderr.isatty():
+        try:
+            choice = click.prompt(
+                "\nleave it running or cancel?",
+                type=click.Choice(["l", "c"], case_sensitive=False),
+                default="l",
+                err=True,
+            )
+        except (click.Abort, KeyboardInterrupt):
+            click.echo(err=True)
+    if choice == "c":
+        handle.cancel()
+        click.echo(f"task {handle.id} is cancelled", err=True)
+        return
+    click.echo(
+        f"task {handle.id} goes on: `ai-agent task wait {handle.id}` prints its result, "
+        f"`ai-agent task cancel {handle.id}` ends it",
+        err=True,
+    )

@@ -1,0 +1,179 @@
+"""`ai-agent task ...`: hand in, look at and end single tasks.
+
+Invariant: handing in needs no worker; only a command that waits for a result looks for one.
+"""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from celery_app.cli import options
+from celery_app.cli.submit import print_state, submit
+
+__all__ = ["task"]
+
+
+@click.group()
+def task() -> None:
+    """Hand in, look at and end single tasks. An ID may be the beginning of one.
+
+    \b
+    Examples:
+      ai-agent task submit "Write a haiku about rivers"
+      ai-agent task list --state failed
+      ai-agent task wait 1f2e3d4c
+    """
+
+
+task.add_command(submit)
+
+
+@task.command("list")
+@click.option("--state", type=click.Choice(options.STATES), help="Only tasks in this state.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True)
+@options.as_json
+def list_(state: str | None, limit: int, as_json: bool) -> None:
+    """List the tasks that were handed in last, newest first; subtasks are in `show`.
+
+    \b
+    Examples:
+      ai-agent task list --state running
+      ai-agent task list --limit 100 --json | jq -r '.[].id'
+    """
+    from celery_app.cli.screen import one_line, print_json, print_table, seconds_of, tokens_of
+    from celery_app.cli.system import open_client, open_store
+
+    open_client()
+    records = open_store().newest(limit, state)
+    if as_json:
+        print_json([record.as_json() for record in records])
+        return
+    rows = []
+    for record in records:
+        document = record.as_json()
+        seconds = seconds_of(document)
+        took = "" if seconds is None else f"{seconds:.1f}"
+        title = one_line(document["description"] or record.name)
+        rows.append((record.id, record.state, took, tokens_of(document), title))
+    print_table(("id", "state", "seconds", "tokens", "description"), rows)
+
+
+@task.command()
+@click.argument("task_id", metavar="ID")
+@options.as_json
+def show(task_id: str, as_json: bool) -> None:
+    """Show a task with its subtasks, dependencies, attempts, error and result.
+
+    \b
+    Example:
+      ai-agent task show 1f2e3d4c --json | jq .tasks
+    """
+    from celery_app.cli.screen import print_json
+    from celery_app.cli.system import find_task, open_client
+    from celery_app.cli.task_sheet import print_task
+
+    document = find_task(open_client(), task_id).tree()
+    (print_json if as_json else print_task)(document)
+
+
+@task.command()
+@click.argument("task_id", metavar="ID")
+@options.as_json
+def cancel(task_id: str, as_json: bool) -> None:
+    """Cancel a task and everything below it; what runs is stopped at once.
+
+    \b
+    Example:
+      ai-agent task cancel 1f2e3d4c
+    """
+    from celery_app.cli.system import find_task, open_client
+
+    handle = find_task(open_client(), task_id)
+    handle.cancel()
+    print_state(handle, as_json)
+
+
+@task.command()
+@click.argument("task_id", metavar="ID")
+@options.as_json
+def retry(task_id: str, as_json: bool) -> None:
+    """Run a failed or cancelled task again; what succeeded below it is kept.
+
+    \b
+    Example:
+      ai-agent task retry 1f2e3d4c && ai-agent task wait 1f2e3d4c
+    """
+    from celery_app.cli.system import find_task, open_client
+    from celery_app.orchestrator.task_manager import TaskManager
+
+    handle = find_task(open_client(), task_id)
+    TaskManager().retry(handle.id)
+    print_state(handle, as_json)
+
+
+@task.command()
+@click.argument("task_id", metavar="ID")
+@click.option(
+    "--timeout", type=options.SECONDS, metavar="SECONDS",
+    help="Stop waiting after so long (30, 15m, 2h); the task itself goes on.",
+)  # fmt: skip
+@options.as_json
+def wait(task_id: str, timeout: float | None, as_json: bool) -> None:
+    """Wait for a task and print its result; the exit code is 1 if it did not succeed.
+
+    \b
+    Example:
+      ai-agent task wait 1f2e3d4c --timeout 10m
+    """
+    from celery_app.cli.background import ensure_worker
+    from celery_app.cli.progress import FINAL
+    from celery_app.cli.screen import print_json, print_result
+    from celery_app.cli.system import find_task, open_client
+    from celery_app.errors import TaskFailed
+
+    handle = find_task(open_client(), task_id)
+    if handle.state not in FINAL:
+        ensure_worker()
+    try:
+        result = handle.result(timeout)
+    except TaskFailed:
+        if as_json:
+            print_json(handle.tree())
+        raise
+    if as_json:
+        print_json(handle.tree())
+    else:
+        print_result(result)
+
+
+@task.command()
+@click.argument("task_id", metavar="ID")
+@click.option("--follow", is_flag=True, help="Go on until the whole run is over.")
+@options.as_json
+def events(task_id: str, follow: bool, as_json: bool) -> None:
+    """Print what happened in the run that a task belongs to, oldest first.
+
+    With --json one list is printed; with --follow and --json one JSON object a line.
+
+    \b
+    Example:
+      ai-agent task events 1f2e3d4c --follow
+    """
+    from celery_app.cli.event_lines import follow_events, print_event
+    from celery_app.cli.screen import print_json
+    from celery_app.cli.system import find_task, open_client
+
+    handle = find_task(open_client(), task_id)
+    if follow:
+        follow_events(handle, _print_compact if as_json else print_event)
+    elif as_json:
+        print_json(handle.events())
+    else:
+        for event in handle.events():
+            print_event(event)
+
+
+def _print_compact(event: options.JsonObject) -> None:
+    click.echo(json.dumps(event, ensure_ascii=False))

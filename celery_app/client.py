@@ -1,0 +1,202 @@
+"""`Client`: what a Python program uses to hand in work and to wait for it.
+
+Invariant: a client keeps nothing. A handle is an id; another process can make the same handle and
+wait for the same result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from celery.exceptions import TimeoutError as CeleryTimeout
+from celery.result import AsyncResult
+
+from celery_app.celery import app, prepare
+from celery_app.errors import WaitTimeout
+from celery_app.orchestrator.task_manager import TaskManager
+from workflows.errors import InvalidTask
+from workflows.task import Priority, Task, TaskInput, TaskType
+
+#: Bytes of the largest file that is taken as an input.
+LONGEST_INPUT = 1_000_000
+
+
+class TaskHandle:
+    """A task that was handed in.
+
+    Args:
+        task_id: Its id, which is its Celery id.
+    """
+
+    def __init__(self, task_id: UUID | str, manager: TaskManager | None = None) -> None:
+        self.id = UUID(str(task_id))
+        self._manager = manager or TaskManager()
+
+    def __repr__(self) -> str:
+        return f"TaskHandle({str(self.id)!r})"
+
+    @property
+    def state(self) -> str:
+        """The task's present state."""
+        return str(self._manager.get(self.id).state)
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Wait for the result; woken by a push from Postgres.
+
+        Args:
+            timeout: Seconds to wait; by default as long as it takes.
+
+        Raises:
+            TaskFailed: It did not succeed (TaskCancelled, TaskSkipped where that is the reason).
+            WaitTimeout: It is not over yet; it goes on.
+        """
+        try:
+            return AsyncResult(str(self.id), app=app).get(timeout=timeout)
+        except CeleryTimeout as error:
+            raise WaitTimeout(
+                f"task {self.id} is {self.state} after {timeout:g} s; it goes on: "
+                f"`ai-agent task wait {self.id}`"
+            ) from error
+
+    def events(self, after: int = 0) -> list[dict[str, Any]]:
+        """Return what happened in the task's run, oldest first, from the event after `after` on."""
+        return self._manager.events(self.id, after)
+
+    def cancel(self) -> None:
+        """Cancel the task and everything below it."""
+        self._manager.cancel(self.id)
+
+    def tree(self) -> dict[str, Any]:
+        """Return the task's document, its plan, and all its descendants under ``tasks``."""
+        return self._manager.tree(self.id)
+
+
+class Client:
+    """Hands in work. Uses the configured servers, or starts the embedded ones.
+
+    Raises:
+        ConfigurationError: The settings are wrong.
+        ServiceUnavailable: A configured server does not answer.
+    """
+
+    def __init__(self) -> None:
+        prepare()
+        self._manager = TaskManager()
+
+    def submit(
+        self,
+        description: str,
+        *,
+        type: TaskType | str = TaskType.GENERAL,  # noqa: A002 - the field's name everywhere
+        priority: Priority | str = Priority.NORMAL,
+        dependencies: Iterable[UUID | str] = (),
+        deadline: datetime | None = None,
+        capabilities: Iterable[str] = (),
+        inputs: Sequence[TaskInput | Path | str] = (),
+        plan: bool | None = None,
+        idempotency_key: str | None = None,
+        timeout: float | None = None,
+    ) -> TaskHandle:
+        """Hand in a job in words.
+
+        Args:
+            description: What is to be done.
+            type: What kind of work it is.
+            priority: low, normal, high or critical.
+            dependencies: Tasks whose results it needs.
+            deadline: When it must be over; a moment with a time zone.
+            capabilities: What its agent must be able to do.
+            inputs: Files to work on, as paths or as given texts.
+            plan: Whether a planner breaks it up; by default the job decides.
+            idempotency_key: Handing in twice under one key gives the same task.
+            timeout: Seconds that one attempt may take.
+
+        Raises:
+            InvalidTask: Something is wrong with it; nothing was stored.
+        """
+        return self._submit(
+            {
+                "description": description,
+                "type": type,
+                "priority": priority,
+                "dependencies": list(dependencies),
+                "deadline": deadline,
+                "required_capabilities": list(capabilities),
+                "inputs": [_as_input(given) for given in inputs],
+                "plan": plan,
+                "idempotency_key": idempotency_key,
+                "timeout": timeout,
+            }
+        )
+
+    def submit_graph(
+        self, tasks: Sequence[Task | Mapping[str, Any]], *, description: str | None = None
+    ) -> TaskHandle:
+        """Hand in a graph of tasks; its result is a dict of their results by id.
+
+        Args:
+            tasks: Tasks, or dicts with ``id``, ``description`` or ``task`` + ``args``/``kwargs``, and
+                ``dependencies``.
+            description: A name for the whole.
+
+        Raises:
+            InvalidTask: Something is wrong with it; nothing was stored.
+        """
+        if not tasks:
+            raise InvalidTask("the graph has no tasks; give at least one")
+        subtasks = [_validated(task, f"tasks[{index}]") for index, task in enumerate(tasks)]
+        return self._submit(
+            {"description": description or f"graph of {len(tasks)} tasks", "subtasks": subtasks}
+        )
+
+    def task(self, task_id: UUID | str) -> TaskHandle:
+        """Return the handle of a task that was handed in before, here or elsewhere."""
+        return TaskHandle(task_id, self._manager)
+
+    def _submit(self, fields: dict[str, Any]) -> TaskHandle:
+        return TaskHandle(self._manager.submit(_validated(fields, "task")), self._manager)
+
+
+def _validated(given: Task | Mapping[str, Any], place: str) -> Task:
+    if isinstance(given, Task):
+        return given
+    try:
+        return Task.read(given)
+    except InvalidTask as error:
+        raise InvalidTask(f"{place}: {error}") from error
+
+
+def _as_input(given: TaskInput | Path | str) -> TaskInput:
+    return given if isinstance(given, TaskInput) else read_input(Path(given))
+
+
+def read_input(path: Path) -> TaskInput:
+    """Read a text file as an input, named after the file.
+
+    Raises:
+        InvalidTask: It is missing, unreadable, no text, empty or larger than a million bytes.
+    """
+    try:
+        size = path.stat().st_size
+        content = path.read_bytes() if size <= LONGEST_INPUT else b""
+    except OSError as error:
+        raise InvalidTask(
+            f"input {path}: {error.strerror or error}; give a readable file"
+        ) from error
+    if size > LONGEST_INPUT:
+        raise InvalidTask(
+            f"input {path} has {size:,} bytes and at most {LONGEST_INPUT:,} are read: split it"
+        )
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InvalidTask(
+            f"input {path} is not text in UTF-8 (byte {error.start}); convert it to text first"
+        ) from error
+    if "\0" in text or not text.strip():
+        raise InvalidTask(f"input {path} is {'binary' if text else 'empty'}; give a text file")
+    return TaskInput(name=path.name, text=text)

@@ -1,0 +1,76 @@
+"""What can go wrong with running work, as one family.
+
+AgentSystemError (workflows.errors)
+├── ConfigurationError     a file, key or variable is wrong: exit 2
+├── ServiceUnavailable     Postgres, Redis or Ollama does not answer: exit 4
+├── PermissionDenied       the policy says no: exit 3
+├── UnknownTask            no task has that id
+├── TaskFailed             the work was tried and failed: exit 1
+│   ├── TaskCancelled      somebody cancelled it
+│   └── TaskSkipped        something that it needs failed or was skipped
+├── WaitTimeout            the work goes on, but the caller's patience ended
+└── LeaseLost              this worker no longer owns the task it was running
+
+Invariant: every message is one line that names the offending value and says what to do next.
+"""
+
+from __future__ import annotations
+
+from workflows.errors import AgentSystemError
+
+__all__ = [
+    "AgentSystemError",
+    "ConfigurationError",
+    "LeaseLost",
+    "PermissionDenied",
+    "ServiceUnavailable",
+    "TaskCancelled",
+    "TaskFailed",
+    "TaskSkipped",
+    "UnknownTask",
+    "WaitTimeout",
+]
+
+
+class ConfigurationError(AgentSystemError):
+    """A setting, file or argument is not usable as given."""
+
+    exit_code = 2
+
+
+class ServiceUnavailable(AgentSystemError):
+    """A server that is needed does not answer."""
+
+    exit_code = 4
+
+
+class PermissionDenied(AgentSystemError):
+    """The policy does not allow it."""
+
+    exit_code = 3
+
+
+class UnknownTask(AgentSystemError):
+    """No task has the given id."""
+
+    exit_code = 2
+
+
+class TaskFailed(AgentSystemError):
+    """The task was tried and did not succeed."""
+
+
+class TaskCancelled(TaskFailed):
+    """The task was cancelled before it could finish."""
+
+
+class TaskSkipped(TaskFailed):
+    """The task never started, because something that it needs did not succeed."""
+
+
+class WaitTimeout(AgentSystemError, TimeoutError):
+    """The caller stopped waiting; the work itself goes on."""
+
+
+class LeaseLost(AgentSystemError):
+    """Another worker owns the task now, or it was cancelled: nothing may be written."""

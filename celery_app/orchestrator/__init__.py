@@ -1,0 +1,1 @@
+"""What starts work, follows it, and finds it again when something died."""

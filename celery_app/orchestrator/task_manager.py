@@ -1,0 +1,178 @@
+"""`TaskManager`: hand in, follow and end work. The core is synchronous; its async verbs are thin.
+
+Invariants
+  * A task is checked completely before anything of it is written, and written whole or not at all.
+  * It is durable when `submit` returns; should the broker fail at that moment, recovery sends it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from celery_app.celery import agent_manager, app, choose_agent, executions, queue, store
+from celery_app.errors import UnknownTask
+from celery_app.queues import PriorityQueue
+from celery_app.store.execution import ExecutionStore
+from celery_app.store.records import TaskRecord
+from celery_app.store.tasks import TaskStore
+from celery_app.worker.blueprint import draw
+from workflows.errors import UnknownDependency
+from workflows.state import StateManager, TaskState
+from workflows.task import Task
+from workflows.validation import check_task
+
+
+class TaskView(Mapping[UUID, TaskRecord]):
+    """All tasks that were handed in, as a mapping over Postgres: nothing is kept in memory."""
+
+    def __init__(self, tasks: TaskStore) -> None:
+        self._tasks = tasks
+
+    def __getitem__(self, task_id: UUID) -> TaskRecord:
+        try:
+            return self._tasks.get(str(task_id))
+        except UnknownTask as unknown:
+            raise KeyError(task_id) from unknown
+
+    def __iter__(self) -> Iterator[UUID]:
+        return (UUID(record.id) for record in self._tasks.newest(limit=1_000_000))
+
+    def __len__(self) -> int:
+        return self._tasks.count_roots()
+
+
+class TaskManager:
+    """Takes tasks in, breaks them down, and knows how they stand.
+
+    Attributes:
+        tasks: Every task handed in, by id.
+        task_queue: The queues that ready tasks are sent to.
+        state_manager: Which state may follow which.
+    """
+
+    def __init__(
+        self,
+        tasks: TaskStore = store,
+        runs: ExecutionStore = executions,
+        task_queue: PriorityQueue = queue,
+    ) -> None:
+        self._store = tasks
+        self._executions = runs
+        self.tasks = TaskView(tasks)
+        self.task_queue = task_queue
+        self.state_manager = StateManager()
+
+    async def submit_task(self, task: Task) -> UUID:
+        """Hand in a task; see `submit`."""
+        return await asyncio.to_thread(self.submit, task)
+
+    def submit(self, task: Task) -> UUID:
+        """Check a task, store it with its subtasks, and queue what can start.
+
+        A complex task without subtasks goes to the planner first. Handing in a task twice, under one
+        id or one idempotency key, gives the same task.
+
+        Returns:
+            The id of the task, which is also its Celery id.
+
+        Raises:
+            InvalidTask: The task is wrong; nothing was stored.
+            ServiceUnavailable: Postgres or the broker does not answer; nothing was stored.
+        """
+        known = self._known(task)
+        if known is not None:
+            return known
+        self._check(task)
+        self.task_queue.ensure_reachable()
+        drawn = draw(task, choose_agent)
+        self.task_queue.publish(self._store.add(drawn.tasks, drawn.edges))
+        return self._known(task) or task.id
+
+    def get(self, task_id: UUID | str) -> TaskRecord:
+        """Return a task as it stands.
+
+        Raises:
+            UnknownTask: There is none with this id.
+        """
+        return self._store.get(str(task_id))
+
+    def tree(self, task_id: UUID | str) -> dict[str, Any]:
+        """Return a task's public document with all its descendants under ``tasks``.
+
+        Raises:
+            UnknownTask: There is none with this id.
+        """
+        root, *below = self._store.tree(str(task_id))
+        return {
+            **root.as_json(),
+            "plan": self._store.plan_of(root.id),
+            "tasks": [record.as_json() for record in below],
+        }
+
+    def cancel(self, task_id: UUID | str) -> None:
+        """Cancel a task and everything below it; running members stop at once.
+
+        Raises:
+            UnknownTask: There is none with this id.
+        """
+        self._store.get(str(task_id))
+        self.task_queue.publish(self._store.cancel(str(task_id)))
+
+    def retry(self, task_id: UUID | str) -> None:
+        """Try again what failed or was cancelled at or below a task; what succeeded is kept.
+
+        Raises:
+            UnknownTask: There is none with this id.
+            IllegalTransition: Nothing in it failed or was cancelled.
+        """
+        self.state_manager.check(self.get(task_id).state, TaskState.QUEUED, by_user=True)
+        self.task_queue.publish(self._store.retry(str(task_id)))
+
+    def events(self, task_id: UUID | str, after: int = 0) -> list[dict[str, Any]]:
+        """Return what happened in the run that a task belongs to, oldest first."""
+        return self._store.events(self._store.get(str(task_id)).root_id, after)
+
+    def newest(self, limit: int = 20, state: str | None = None) -> list[TaskRecord]:
+        """Return the tasks that were handed in last."""
+        return self._store.newest(limit, state)
+
+    def _known(self, task: Task) -> UUID | None:
+        if task.idempotency_key is not None:
+            found = self._store.by_key(task.idempotency_key)
+            if found is not None:
+                return UUID(found)
+        return task.id if self._store.states([str(task.id)]) else None
+
+    def _check(self, task: Task) -> None:
+        check_task(
+            task,
+            now=datetime.now(UTC),
+            capabilities=agent_manager().capabilities,
+            task_names=self._task_names(),
+            known=self._outside(task),
+        )
+
+    def _outside(self, task: Task) -> set[UUID]:
+        """Return the tasks it depends on that were handed in before.
+
+        Raises:
+            UnknownDependency: One of them was not.
+        """
+        members = list(task.walk())
+        inside = {member.id for member in members}
+        wanted = {needed for member in members for needed in member.dependencies} - inside
+        known = {UUID(found) for found in self._store.states([str(needed) for needed in wanted])}
+        if missing := wanted - known:
+            raise UnknownDependency(
+                f"dependency {min(missing)} is not a known task: "
+                "hand it in first, or make it part of the same graph"
+            )
+        return known
+
+    def _task_names(self) -> list[str]:
+        app.loader.import_default_modules()
+        return [name for name in app.tasks if not name.startswith("celery.")]

@@ -1,0 +1,1 @@
+"""Postgres itself: connections, migrations, notifications and the Celery result backend."""

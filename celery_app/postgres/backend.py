@@ -1,0 +1,396 @@
+"""A Celery result backend on Postgres: pushed results and chords that Postgres counts.
+
+Usable by any Celery project: ``result_backend = "agentpg://user@host/database"``.
+
+Invariants
+  * A result, its chord's countdown and the notification are one statement (schema/0002_results.sql).
+  * A chord's body is published after that commit. Until it is marked done, the chord row is the
+    outbox: `publish_ready_chords` finds it again, so a crash in between loses nothing.
+  * Tasks of a graph (header ``ai_agent``) keep their outcome in their own row; this backend reads it
+    and never writes it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from celery import states
+from celery.backends.asynchronous import AsyncBackendMixin
+from celery.backends.base import Backend, _create_chord_error_with_cause
+from celery.canvas import maybe_signature
+from celery.exceptions import ChordError
+from celery.result import GroupResult, allow_join_result, result_from_tuple
+from celery.utils.log import get_logger
+
+from celery_app.errors import ServiceUnavailable
+from celery_app.postgres.connection import Database
+from celery_app.postgres.consumer import ResultConsumer
+from celery_app.postgres.migrate import migrate
+from celery_app.postgres.outcome import celery_meta
+
+logger = get_logger(__name__)
+
+#: Message header that marks a task of a graph, whose row already holds its outcome.
+GRAPH_HEADER = "ai_agent"
+
+_METAS = """
+    SELECT id AS task_id, state AS status, result AS meta, error, cause, true AS ours
+      FROM task WHERE id = ANY (:ids)
+    UNION ALL
+    SELECT task_id, status, meta, NULL, NULL, false FROM result WHERE task_id = ANY (:ids)
+"""
+
+
+def is_graph_task(request: Any) -> bool:
+    """Tell whether a Celery request belongs to a task of a graph."""
+    return bool(request) and bool(request.get(GRAPH_HEADER))
+
+
+class PostgresBackend(AsyncBackendMixin, Backend):
+    """Results of Celery tasks in Postgres.
+
+    Args:
+        app: The Celery app.
+        url: ``agentpg://user@host/database``, or ``agentpg+`` before an SQLAlchemy URL.
+    """
+
+    supports_native_join = True
+    supports_result_compression = True
+    supports_autoexpire = False
+    persistent = True
+
+    def __init__(self, app: Any, url: str = "", **kwargs: Any) -> None:
+        super().__init__(app, url=url, **kwargs)
+        # One backend for all threads: one pool, one listener.
+        self.thread_safe = True
+        self.database = Database(url)
+        self.result_consumer = ResultConsumer(
+            self,
+            self.database,
+            self.app,
+            self.accept,
+            self._pending_results,
+            self._pending_messages,
+        )
+
+    def __reduce__(self, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
+        return super().__reduce__(args, {**(kwargs or {}), "url": self.url})
+
+    def create_tables(self) -> None:
+        """Create the backend's tables, for projects that use the backend alone."""
+        migrate(self.database)
+
+    # Results
+
+    def metas(self, task_ids: Sequence[str]) -> list[dict[str, Any]]:
+        """Return the metadata of the given tasks that have any, in one query."""
+        return [
+            celery_meta(row.task_id, row.status, row.meta, row.error, row.cause)
+            if row.ours
+            else self._meta(row.task_id, row.meta)
+            for row in self.database.rows(_METAS, ids=list(task_ids))
+        ]
+
+    def _meta(self, task_id: str, stored: Any) -> dict[str, Any]:
+        return {**self.decode_result(bytes(stored)), "task_id": task_id}
+
+    def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
+        found = self.metas([task_id])
+        return found[0] if found else {"status": states.PENDING, "result": None}
+
+    def get_many(
+        self,
+        task_ids: Iterable[Any],
+        timeout: float | None = None,
+        max_iterations: int | None = None,
+        on_message: Any = None,
+        **kwargs: Any,
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield (id, metadata) of those tasks that are ready now."""
+        ids = [str(task_id) for task_id in task_ids]
+        for meta in self.metas(ids):
+            if meta["status"] in states.READY_STATES:
+                if on_message is not None:
+                    on_message(meta)
+                yield meta["task_id"], meta
+
+    def _store_result(
+        self,
+        task_id: str,
+        result: Any,
+        state: str,
+        traceback: str | None = None,
+        request: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        if is_graph_task(request):
+            return
+        meta = self._get_result_meta(
+            result=result, state=state, traceback=traceback, request=request
+        )
+        counted = request if state in states.READY_STATES else None
+        ready = self.database.rows(
+            "SELECT * FROM store_result(:id, :status, :meta, :ready, :chord, :position)",
+            id=task_id,
+            status=state,
+            meta=_as_bytes(self.encode(meta)),
+            ready=state in states.READY_STATES,
+            chord=_chord_of(counted),
+            position=_position_of(counted),
+        )
+        self._publish_chords(row[0] for row in ready)
+
+    def mark_as_done(
+        self,
+        task_id: str,
+        result: Any,
+        request: Any = None,
+        store_result: bool = True,
+        state: str = states.SUCCESS,
+    ) -> None:
+        """Keep a result and count its part, in one statement."""
+        if is_graph_task(request):
+            return
+        if store_result and not getattr(request, "ignore_result", False):
+            self.store_result(task_id, result, state, request=request)
+        elif request and request.chord:
+            self.on_chord_part_return(request, state, result)
+
+    def mark_as_failure(self, task_id: str, exc: Any, *args: Any, **kwargs: Any) -> None:
+        """Keep a failure, count its part, pass it down the chain, call the errbacks."""
+        request = kwargs.get("request")
+        if is_graph_task(request):
+            return
+        super().mark_as_failure(task_id, exc, *args, **kwargs)
+
+    def mark_as_revoked(self, task_id: str, *args: Any, **kwargs: Any) -> None:
+        """Keep a revocation and count its part."""
+        if not is_graph_task(kwargs.get("request")):
+            super().mark_as_revoked(task_id, *args, **kwargs)
+
+    def _forget(self, task_id: str) -> None:
+        self.database.rows("DELETE FROM result WHERE task_id = :id", id=task_id)
+        self.result_consumer.cancel_for(task_id)
+
+    def cleanup(self) -> None:
+        """Delete what is older than `result_expires`; rows of graphs are never touched."""
+        if not self.expires:
+            return
+        older = "clock_timestamp() - make_interval(secs => :age)"
+        for sql in (
+            f"DELETE FROM result WHERE date_done < {older}",  # noqa: S608 - constant text
+            f"DELETE FROM group_result WHERE created_at < {older}",  # noqa: S608
+            f"DELETE FROM part USING chord c WHERE c.id = chord_id AND c.created_at < {older}",  # noqa: S608
+            f"DELETE FROM chord WHERE created_at < {older}",  # noqa: S608
+        ):
+            self.database.rows(sql, age=float(self.expires))
+
+    def exception_safe_to_retry(self, exc: Exception) -> bool:
+        """Passing faults of Postgres may be tried again."""
+        return isinstance(exc, ServiceUnavailable)
+
+    # Groups
+
+    def _save_group(self, group_id: str, result: Any) -> Any:
+        self.database.rows(
+            "INSERT INTO group_result (group_id, meta) VALUES (:id, :meta) "
+            "ON CONFLICT (group_id) DO UPDATE SET meta = excluded.meta",
+            id=group_id,
+            meta=_as_bytes(self.encode({"result": result.as_tuple()})),
+        )
+        return result
+
+    def _restore_group(self, group_id: str) -> dict[str, Any] | None:
+        row = self.database.row("SELECT meta FROM group_result WHERE group_id = :id", id=group_id)
+        if row is None:
+            return None
+        meta: dict[str, Any] = self.decode(bytes(row.meta))
+        meta["result"] = result_from_tuple(meta["result"], self.app)
+        return meta
+
+    def _delete_group(self, group_id: str) -> None:
+        self.database.rows("DELETE FROM group_result WHERE group_id = :id", id=group_id)
+
+    # Chords
+
+    def apply_chord(self, header_result_args: Any, body: Any, **kwargs: Any) -> None:
+        """Store the body and the shape of the header, before the first part is sent.
+
+        A chord that is applied again starts from the beginning.
+        """
+        group_id, results = header_result_args
+        header = self.app.GroupResult(group_id, list(results))
+        self.database.rows(
+            """
+            WITH gone AS (DELETE FROM part WHERE chord_id = :id)
+            INSERT INTO chord (id, body, header) VALUES (:id, :body, :header)
+            ON CONFLICT (id) DO UPDATE SET body = excluded.body, header = excluded.header,
+                size = NULL, extra = 0, done = 0, state = 'open', ready_at = NULL
+            """,
+            id=group_id,
+            body=_as_bytes(self.encode(body)),
+            header=_as_bytes(self.encode(header.as_tuple())),
+        )
+
+    def set_chord_size(self, group_id: str, chord_size: int) -> None:
+        """Say how many parts there are; the last of them may be back already."""
+        ready = self.database.row(
+            """
+            INSERT INTO chord AS c (id, size) VALUES (:id, :size)
+            ON CONFLICT (id) DO UPDATE
+               SET size = :size,
+                   state = CASE WHEN c.state = 'open' AND c.body IS NOT NULL
+                                 AND c.done >= :size + c.extra THEN 'ready' ELSE c.state END,
+                   ready_at = clock_timestamp()
+            RETURNING state = 'ready'
+            """,
+            id=group_id,
+            size=chord_size,
+        )
+        if ready is not None and ready[0]:
+            self._publish_chords([group_id])
+
+    def open_chord(self, body: Any, parts: Sequence[str], size: int | None = None) -> str:
+        """Store a chord whose parts are tasks that anybody may send, or has sent already.
+
+        Args:
+            body: Signature to call with the parts' results; its task id becomes the chord's id.
+            parts: Task ids, in the order of the body's argument. A task may be part of many chords.
+            size: How many parts there will be; by default as many as given.
+
+        Returns:
+            The id of the body's task. Opening the same chord twice changes nothing.
+        """
+        chord_id = str(body.freeze().id)
+        header = self.app.GroupResult(chord_id, [self.app.AsyncResult(part) for part in parts])
+        rows = self.database.rows(
+            "SELECT * FROM open_chord(:id, :size, :body, :header, :parts)",
+            id=chord_id,
+            size=len(parts) if size is None else size,
+            body=_as_bytes(self.encode(body)),
+            header=_as_bytes(self.encode(header.as_tuple())),
+            parts=list(parts),
+        )
+        self._publish_chords(row[0] for row in rows)
+        return chord_id
+
+    def add_to_chord(self, chord_id: str, result: Any) -> None:
+        """Expect one more part."""
+        self.database.rows(
+            "INSERT INTO chord AS c (id, extra) VALUES (:id, 1) "
+            "ON CONFLICT (id) DO UPDATE SET extra = c.extra + 1",
+            id=chord_id,
+        )
+
+    def on_chord_part_return(self, request: Any, state: str, result: Any, **kwargs: Any) -> None:
+        """Count a part whose result is not stored, or whose failure was passed down a chain."""
+        if not request.group or not request.id:
+            return
+        value = {"status": state, "result": self.encode_result(result, state)}
+        ready = self.database.rows(
+            "SELECT * FROM return_part(:id, :status, :chord, :position, :value)",
+            id=request.id,
+            status=state,
+            chord=request.group,
+            position=_position_of(request),
+            value=_as_bytes(self.encode(value)),
+        )
+        self._publish_chords(row[0] for row in ready)
+
+    def publish_ready_chords(self, grace: float) -> int:
+        """Publish bodies that have been ready for `grace` seconds; return how many.
+
+        Whoever completed those chords died before it could publish them.
+        """
+        rows = self.database.rows(
+            """
+            SELECT id FROM chord WHERE state = 'ready'
+               AND ready_at < clock_timestamp() - make_interval(secs => :grace) LIMIT 1000
+            """,
+            grace=grace,
+        )
+        self._publish_chords(row.id for row in rows)
+        return len(rows)
+
+    def _publish_chords(self, chord_ids: Iterable[str]) -> None:
+        """Publish the bodies of ready chords, and of those that their failures complete."""
+        ready = deque(chord_ids)
+        while ready:
+            chord_id = ready.popleft()
+            row = self.database.row(
+                "SELECT body, header FROM chord WHERE id = :id AND state = 'ready'", id=chord_id
+            )
+            if row is None:
+                continue
+            body = maybe_signature(self.decode(bytes(row.body)), app=self.app)
+            header = result_from_tuple(self.decode(bytes(row.header)), self.app)
+            try:
+                values = self._join(chord_id, header)
+            except ChordError as error:
+                logger.info("Chord %s failed: %s", chord_id, error)
+                ready.extend(self._fail_body(body, error))
+            else:
+                self.app.amqp._retry_publish(body.delay, values)
+            self.database.rows("UPDATE chord SET state = 'done' WHERE id = :id", id=chord_id)
+
+    def _join(self, chord_id: str, header: GroupResult) -> Any:
+        """Return the results of a header, nested as it is nested."""
+        kept = self.database.rows(
+            "SELECT task_id, value FROM part WHERE chord_id = :id AND value IS NOT NULL",
+            id=chord_id,
+        )
+        metas = {row.task_id: self.meta_from_decoded(self.decode(bytes(row.value))) for row in kept}
+        leaves = [leaf.id for leaf in _leaves(header) if leaf.id not in metas]
+        metas.update({meta["task_id"]: meta for meta in self.metas(leaves)})
+        return _nested(header, metas)
+
+    def _fail_body(self, body: Any, error: ChordError) -> list[str]:
+        """Fail a body; return the chords around it that this completes."""
+        with allow_join_result():
+            self.chord_error_from_stack(body, error)
+        # A failed body is itself a part of the chord around it, which Celery does not count.
+        options = body.options
+        if not (options.get("chord") and options.get("group_id")):
+            return []
+        rows = self.database.rows(
+            "SELECT * FROM return_part(:id, :status, :chord, :position, NULL)",
+            id=body.id,
+            status=states.FAILURE,
+            chord=options["group_id"],
+            position=options.get("group_index") or 0,
+        )
+        return [row[0] for row in rows]
+
+
+def _leaves(result: Any) -> Iterator[Any]:
+    children = getattr(result, "results", None)
+    if children is None:
+        yield result
+    else:
+        for child in children:
+            yield from _leaves(child)
+
+
+def _nested(result: Any, metas: dict[str, dict[str, Any]]) -> Any:
+    children = getattr(result, "results", None)
+    if children is not None:
+        return [_nested(child, metas) for child in children]
+    meta = metas.get(result.id, {"status": states.PENDING, "result": None})
+    if meta["status"] in states.PROPAGATE_STATES:
+        error = meta["result"]
+        raise _create_chord_error_with_cause(f"Dependency {result.id} raised {error!r}", error)
+    return meta["result"]
+
+
+def _chord_of(request: Any) -> str | None:
+    return request.group if request and request.chord and request.group else None
+
+
+def _position_of(request: Any) -> int:
+    return int(getattr(request, "group_index", None) or 0)
+
+
+def _as_bytes(encoded: str | bytes) -> bytes:
+    return encoded if isinstance(encoded, bytes) else encoded.encode()

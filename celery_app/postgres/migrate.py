@@ -1,0 +1,50 @@
+"""Bring a database to the newest schema.
+
+Invariant: the files of schema/ are applied in order, each once, all under one advisory lock, so that
+any number of processes may call this at the same moment.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+
+from sqlalchemy import Connection, text
+
+from celery_app.postgres.connection import Database
+
+#: An arbitrary number that only this program's migrations use.
+_LOCK = 0x41474E54
+
+
+def schema_files() -> list[tuple[str, str]]:
+    """Return (name, SQL) of every migration, oldest first."""
+    folder = resources.files("celery_app.postgres") / "schema"
+    files = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".sql")), key=str)
+    return [(entry.name, entry.read_text(encoding="utf-8")) for entry in files]
+
+
+def migrate(database: Database) -> list[str]:
+    """Apply what is missing; return the names of the files that were applied.
+
+    Raises:
+        ServiceUnavailable: Postgres does not answer.
+    """
+
+    def apply(connection: Connection) -> list[str]:
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+        connection.execute(
+            text(
+                "CREATE TABLE IF NOT EXISTS schema_migration "
+                "(name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())"
+            )
+        )
+        known = set(connection.scalars(text("SELECT name FROM schema_migration")))
+        missing = [(name, sql) for name, sql in schema_files() if name not in known]
+        for name, sql in missing:
+            connection.exec_driver_sql(sql.replace("%", "%%"))
+            connection.execute(
+                text("INSERT INTO schema_migration (name) VALUES (:name)"), {"name": name}
+            )
+        return [name for name, _ in missing]
+
+    return database.transaction(apply)

@@ -1,0 +1,77 @@
+"""Which settings hold here: those of a configured folder, or those of the embedded servers.
+
+Invariant: asking for the settings starts nothing. The embedded addresses follow from the home's
+path alone, so two processes agree on them without talking to each other.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from celery_app.settings import SystemSettings, load_settings, make_settings
+from celery_app.sources import Source
+from celery_app.stack.home import Home
+from celery_app.stack.llama import LlamaServer
+from celery_app.stack.postgres import DATABASE, PORT, USER, PostgresServer
+from celery_app.stack.stack import Stack
+from celery_app.stack.valkey import ValkeyServer
+
+__all__ = ["current_settings", "embedded_stack", "ensure_stack", "is_embedded"]
+
+
+def is_embedded(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether the embedded servers are used: `CONFIG_PATH` names no folder."""
+    return not environ.get("CONFIG_PATH")
+
+
+def current_settings(
+    environ: Mapping[str, str] = os.environ, *, check_files: bool = True
+) -> SystemSettings:
+    """Return the settings that hold in this environment. Raises ConfigurationError.
+
+    See `load_settings` for `check_files`; the embedded profile needs no keys and no policy.
+    """
+    if not is_embedded(environ):
+        return load_settings(Path(environ["CONFIG_PATH"]), environ, check_files=check_files)
+    home = Home.of(environ)
+    source = Source(_embedded(home.path), name="the embedded settings")
+    source.override(environ)
+    bus = ("components", "message_bus")
+    if (*bus, "host") in source.places and (*bus, "unix_socket") not in source.places:
+        # The user's own bus: the embedded socket would go before its host and port.
+        source.values["components"]["message_bus"]["unix_socket"] = None
+    return make_settings(source, home.path)
+
+
+def embedded_stack(environ: Mapping[str, str] = os.environ) -> Stack:
+    """Return the stack of the home that the environment names, started or not."""
+    return Stack(Home.of(environ).path)
+
+
+def ensure_stack(environ: Mapping[str, str] = os.environ) -> None:
+    """Start the embedded servers when they are the ones in use; else do nothing."""
+    if is_embedded(environ):
+        embedded_stack(environ).start()
+
+
+def _embedded(home: Path) -> dict[str, Any]:
+    postgres, valkey, model = PostgresServer(home), ValkeyServer(home), LlamaServer(home)
+    return {
+        "components": {
+            "message_bus": {"unix_socket": str(valkey.socket)},
+            "database": {
+                "host": str(postgres.socket.parent),
+                "port": PORT,
+                "name": DATABASE,
+                "user": USER,
+            },
+            "ollama": {"hosts": [model.address]},
+        },
+        "security": {
+            "encryption": {"key_path": str(home / "keys")},
+            "permissions": {"policy_file": str(home / "policies.yaml")},
+        },
+    }

@@ -1,0 +1,1 @@
+"""Rows in, records out: the only room, beside postgres, that speaks SQL."""

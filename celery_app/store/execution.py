@@ -1,0 +1,254 @@
+"""The life of a running task, as the database sees it: claim, renew, finish, put back, find again.
+
+Invariant: every change here is guarded by the fencing token or by the old state; an outdated caller
+is told so (LeaseLost) and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, text
+
+from celery_app.postgres.connection import Database
+from celery_app.store.payload import pack, unpack
+from celery_app.store.records import Claim, Message
+
+_MESSAGE_FIELDS = ("id", "name", "queue", "priority", "type", "agent", "root_id", "parent_id")
+
+#: Tasks to publish: for each head, the head itself and then the tasks of its chain.
+Released = Mapping[str, Sequence[Message]]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Why a claim was refused: the task's present state and result."""
+
+    state: str
+    result: Any
+
+
+def released(rows: Iterable[Row[Any]]) -> dict[str, list[Message]]:
+    """Group the rows of `messages_for` by their head."""
+    heads: dict[str, list[Message]] = {}
+    for row in rows:
+        message = Message(**{name: getattr(row, name) for name in _MESSAGE_FIELDS})
+        heads.setdefault(row.head, []).append(message)
+    return heads
+
+
+class ExecutionStore:
+    """Claims, leases and outcomes.
+
+    Args:
+        database: Where the graph lives.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def claim(self, task_id: str, name: str, owner: str, lease: float) -> Claim | Standing | None:
+        """Claim a queued task for `lease` seconds.
+
+        Returns:
+            The claim; or, where it is refused, how the task stands (None if there is no such task).
+        """
+        row = self.database.row(
+            "SELECT * FROM claim_task(:id, :name, :owner, :lease)",
+            id=task_id,
+            name=name,
+            owner=owner,
+            lease=lease,
+        )
+        if row is not None:
+            return Claim(
+                id=task_id,
+                fence=row.fence,
+                attempt=row.attempt,
+                tries=row.tries,
+                root_id=row.root_id,
+                parent_id=row.parent_id,
+                agent=row.agent,
+                seconds_left=row.seconds_left,
+                spec=unpack(row.spec),
+            )
+        row = self.database.row("SELECT state, result FROM task WHERE id = :id", id=task_id)
+        return None if row is None else Standing(row.state, unpack(row.result))
+
+    def renew(self, fences: Mapping[str, int], lease: float) -> set[str]:
+        """Prolong the leases of the given tasks; return the ids that are still owned."""
+        rows = self.database.rows(
+            """
+            UPDATE task SET lease_until = clock_timestamp() + make_interval(secs => :lease)
+              FROM unnest(CAST(:ids AS text[]), CAST(:fences AS bigint[])) AS held (id, fence)
+             WHERE task.id = held.id AND task.fence = held.fence AND task.state = 'running'
+            RETURNING task.id
+            """,
+            ids=list(fences),
+            fences=list(fences.values()),
+            lease=lease,
+        )
+        return {row.id for row in rows}
+
+    def finish(
+        self,
+        claim: Claim,
+        state: str,
+        *,
+        result: Any = None,
+        error: dict[str, Any] | None = None,
+        tokens: tuple[int, int] = (0, 0),
+        chained: str | None = None,
+    ) -> Released:
+        """Commit the outcome of a claimed task; return what is to be published now.
+
+        Raises:
+            LeaseLost: Somebody else owns the task; nothing was written.
+            AgentSystemError: The result cannot be stored as JSON.
+        """
+        rows = self.database.rows(
+            "SELECT * FROM finish_task(:id, :fence, :state, :result, :error, :prompt, :generated, :chained)",
+            id=claim.id,
+            fence=claim.fence,
+            state=state,
+            result=pack(result) if state == "succeeded" else None,
+            error=None if error is None else pack(error),
+            prompt=tokens[0],
+            generated=tokens[1],
+            chained=chained,
+        )
+        return released(rows)
+
+    def put_back(self, claim: Claim, delay: float, error: dict[str, Any] | None = None) -> bool:
+        """Return a claimed task to its queue, not to be released before `delay` seconds.
+
+        Returns:
+            Whether it was still ours to put back.
+        """
+        row = self.database.row(
+            """
+            WITH back AS (
+                UPDATE task SET state = 'queued', queued_at = clock_timestamp(), published_at = NULL,
+                       tries = tries + 1, error = :error,
+                       due_at = clock_timestamp() + make_interval(secs => :delay),
+                       owner = NULL, lease_until = NULL
+                 WHERE id = :id AND fence = :fence AND state = 'running' RETURNING id, root_id
+            )
+            INSERT INTO event (task_id, root_id, kind) SELECT id, root_id, 'retried' FROM back
+            RETURNING task_id
+            """,
+            id=claim.id,
+            fence=claim.fence,
+            delay=delay,
+            error=None if error is None else pack(error),
+        )
+        return row is not None
+
+    def mark_published(self, task_ids: Sequence[str]) -> None:
+        """Note that the messages of these tasks are with the broker."""
+
+        def work(connection: Connection) -> None:
+            # Forgetting this note in a crash costs a duplicate message, which its claim absorbs.
+            connection.execute(text("SET LOCAL synchronous_commit = off"))
+            connection.execute(
+                text(
+                    """
+                    WITH sent AS (
+                        UPDATE task SET published_at = clock_timestamp()
+                         WHERE id = ANY (:ids) AND published_at IS NULL RETURNING id, root_id
+                    )
+                    INSERT INTO event (task_id, root_id, kind) SELECT id, root_id, 'published' FROM sent
+                    """
+                ),
+                {"ids": list(task_ids)},
+            )
+
+        self.database.transaction(work)
+
+    # Recovery
+
+    def requeue_expired(self, limit: int) -> list[Claim]:
+        """Put tasks whose lease ran out back into their queues.
+
+        Returns:
+            Claims on those whose worker has now vanished `limit` times: they are to be failed.
+        """
+        self.database.rows(
+            """
+            WITH lost AS (
+                SELECT id FROM task WHERE state = 'running' AND lease_until < clock_timestamp()
+                   AND losses + 1 < :limit FOR UPDATE SKIP LOCKED
+            ), back AS (
+                UPDATE task SET state = 'queued', losses = losses + 1, published_at = NULL, owner = NULL,
+                       queued_at = clock_timestamp(), lease_until = NULL, due_at = clock_timestamp()
+                  FROM lost WHERE task.id = lost.id RETURNING task.id, task.root_id
+            )
+            INSERT INTO event (task_id, root_id, kind) SELECT id, root_id, 'lost' FROM back
+            """,
+            limit=limit,
+        )
+        rows = self.database.rows(
+            """
+            SELECT id, fence, attempts, tries, root_id, parent_id, agent, spec FROM task
+             WHERE state = 'running' AND lease_until < clock_timestamp() AND losses + 1 >= :limit
+            """,
+            limit=limit,
+        )
+        return [
+            Claim(
+                row.id, row.fence, row.attempts, row.tries, row.root_id, row.parent_id, row.agent,
+                None, unpack(row.spec),
+            )
+            for row in rows
+        ]  # fmt: skip
+
+    def take_unpublished(self, grace: float, limit: int = 1000) -> Released:
+        """Take queued tasks whose message was never sent: due ones at once, others after `grace`.
+
+        They are noted as published in the same statement, so that two processes never send the same;
+        should the caller die now, they are found again as forgotten by the broker.
+        """
+        rows = self.database.rows(
+            """
+            WITH found AS (
+                SELECT id FROM task
+                 WHERE state = 'queued' AND published_at IS NULL
+                   AND coalesce(due_at, queued_at + make_interval(secs => :grace)) <= clock_timestamp()
+                 ORDER BY priority, queued_at LIMIT :limit FOR UPDATE SKIP LOCKED
+            ), taken AS (
+                UPDATE task SET published_at = clock_timestamp() FROM found WHERE task.id = found.id
+                RETURNING task.id, task.root_id
+            ), noted AS (
+                INSERT INTO event (task_id, root_id, kind) SELECT id, root_id, 'published' FROM taken
+            )
+            SELECT m.* FROM messages_for(ARRAY(SELECT id FROM taken)) AS m
+            """,
+            grace=grace,
+            limit=limit,
+        )
+        return released(rows)
+
+    def published_before(self, grace: float, limit: int = 10000) -> list[str]:
+        """Return queued tasks whose message was sent more than `grace` seconds ago."""
+        rows = self.database.rows(
+            """
+            SELECT id FROM task WHERE state = 'queued'
+               AND published_at < clock_timestamp() - make_interval(secs => :grace)
+             ORDER BY queued_at LIMIT :limit
+            """,
+            grace=grace,
+            limit=limit,
+        )
+        return [row.id for row in rows]
+
+    def forget_messages(self, task_ids: Sequence[str]) -> None:
+        """Note that the broker no longer has the messages of these tasks, so that they are sent again."""
+        self.database.rows(
+            """
+            UPDATE task SET published_at = NULL, due_at = clock_timestamp()
+             WHERE id = ANY (:ids) AND state = 'queued'
+            """,
+            ids=list(task_ids),
+        )

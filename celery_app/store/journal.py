@@ -1,0 +1,80 @@
+"""What models answered, kept before it is used.
+
+Invariant: an answer is written once for its place (task, try, number) and never changed. It is
+replayed only to the very same question.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery_app.postgres.connection import Database
+from celery_app.store.payload import pack, unpack
+
+
+class JournalStore:
+    """Recorded model calls.
+
+    Args:
+        database: Where they are kept.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def find(self, task_id: str, try_: int, number: int, digest: str) -> dict[str, Any] | None:
+        """Return the answer recorded at this place, if it answers this question."""
+        row = self.database.row(
+            """
+            SELECT reply FROM model_call
+             WHERE task_id = :id AND try = :try AND number = :number AND digest = :digest
+            """,
+            **{"id": task_id, "try": try_, "number": number, "digest": digest},
+        )
+        return None if row is None else unpack(row.reply)
+
+    def record(
+        self,
+        task_id: str,
+        try_: int,
+        number: int,
+        digest: str,
+        seconds: float,
+        reply: dict[str, Any],
+    ) -> None:
+        """Keep an answer; one that is there already stays.
+
+        Args:
+            reply: ``Reply.to_json()``.
+        """
+        self.database.rows(
+            """
+            INSERT INTO model_call (task_id, try, number, digest, model, host, seconds,
+                                    prompt_tokens, generated_tokens, reply)
+            VALUES (:id, :try, :number, :digest, :model, :host, :seconds, :prompt, :generated, :reply)
+            ON CONFLICT DO NOTHING
+            """,
+            **{
+                "id": task_id,
+                "try": try_,
+                "number": number,
+                "digest": digest,
+                "model": reply["model"],
+                "host": reply["host"],
+                "seconds": seconds,
+                "prompt": reply["usage"]["prompt"],
+                "generated": reply["usage"]["generated"],
+                "reply": pack(reply),
+            },
+        )
+
+    def calls(self, task_id: str) -> list[dict[str, Any]]:
+        """Return what is known of a task's calls, in order, without the words."""
+        rows = self.database.rows(
+            """
+            SELECT try, number, model, host, at, seconds, prompt_tokens, generated_tokens
+              FROM model_call WHERE task_id = :id ORDER BY try, number
+            """,
+            id=task_id,
+        )
+        return [{**row._mapping, "at": row.at.isoformat()} for row in rows]

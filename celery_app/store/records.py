@@ -1,0 +1,176 @@
+"""Rows of the task table as Python values.
+
+Invariant: a record is a snapshot; changing one changes nothing anywhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row
+
+from celery_app.store.payload import unpack
+from workflows.state import TaskState
+
+#: Priority names by Redis level, as stored.
+PRIORITY_NAMES = {0: "critical", 3: "high", 6: "normal", 9: "low"}
+
+
+@dataclass(frozen=True)
+class NewTask:
+    """A task row that is about to be written."""
+
+    id: str
+    root_id: str
+    name: str
+    queue: str
+    state: TaskState
+    spec: dict[str, Any]
+    parent_id: str | None = None
+    position: int = 0
+    type: str = "general"
+    agent: str | None = None
+    priority: int = 6
+    unmet: int = 0
+    chain: tuple[str, ...] = ()
+    idempotency_key: str | None = None
+    timeout: float | None = None
+    deadline: datetime | None = None
+
+
+@dataclass(frozen=True)
+class NewEdge:
+    """A dependency that is about to be written: `body` waits for `task`."""
+
+    task: str
+    body: str
+    position: int
+    need: str = "success"
+
+
+@dataclass(frozen=True)
+class Message:
+    """What the broker must be told about one task."""
+
+    id: str
+    name: str
+    queue: str
+    priority: int
+    type: str
+    agent: str | None
+    root_id: str
+    parent_id: str | None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to run a task, until its fencing token is outdated."""
+
+    id: str
+    fence: int
+    attempt: int
+    tries: int
+    root_id: str
+    parent_id: str | None
+    agent: str | None
+    seconds_left: float | None
+    spec: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TaskRecord:
+    """A task as it stands."""
+
+    id: str
+    root_id: str
+    parent_id: str | None
+    name: str
+    type: str
+    agent: str | None
+    priority: str
+    state: TaskState
+    attempts: int
+    deadline: datetime | None
+    created_at: datetime
+    queued_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    prompt_tokens: int
+    generated_tokens: int
+    cause: str | None
+    spec: dict[str, Any]
+    result: Any
+    error: dict[str, Any] | None
+    dependencies: list[str] = field(default_factory=list)
+
+    @classmethod
+    def from_row(cls, row: Row[Any]) -> TaskRecord:
+        """Read a row of `task` with its dependencies."""
+        return cls(
+            id=row.id,
+            root_id=row.root_id,
+            parent_id=row.parent_id,
+            name=row.name,
+            type=row.type,
+            agent=row.agent,
+            priority=PRIORITY_NAMES.get(row.priority, str(row.priority)),
+            state=TaskState(row.state),
+            attempts=row.attempts,
+            deadline=row.deadline,
+            created_at=row.created_at,
+            queued_at=row.queued_at,
+            started_at=row.started_at,
+            finished_at=row.finished_at,
+            prompt_tokens=row.prompt_tokens,
+            generated_tokens=row.generated_tokens,
+            cause=row.cause,
+            spec=unpack(row.spec),
+            result=unpack(row.result),
+            error=unpack(row.error),
+            dependencies=list(row.dependencies or ()),
+        )
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the last attempt took, once it has ended."""
+        if self.started_at is None or self.finished_at is None:
+            return None
+        return (self.finished_at - self.started_at).total_seconds()
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the public document of a task."""
+        return {
+            "id": self.id,
+            "parent_id": self.parent_id,
+            "type": self.type,
+            "description": self.spec.get("description", ""),
+            "state": str(self.state),
+            "agent": self.agent,
+            "priority": self.priority,
+            "dependencies": self.dependencies,
+            "deadline": _iso(self.deadline),
+            "metadata": self.spec.get("metadata", {}),
+            "attempts": self.attempts,
+            "result": self.result,
+            "error": self.told_error(),
+            "tokens": {"prompt": self.prompt_tokens, "generated": self.generated_tokens},
+            "queued_at": _iso(self.queued_at),
+            "started_at": _iso(self.started_at),
+            "finished_at": _iso(self.finished_at),
+        }
+
+    def told_error(self) -> dict[str, Any] | None:
+        """Return the error, or the reason why the task never ran, as `{type, message}`."""
+        if self.error is not None:
+            return {key: self.error[key] for key in ("type", "message") if key in self.error}
+        if self.state == TaskState.SKIPPED:
+            return {"type": "Skipped", "message": f"task {self.cause} did not succeed"}
+        if self.state == TaskState.CANCELLED:
+            return {"type": "Cancelled", "message": f"cancelled with task {self.cause}"}
+        return None
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()

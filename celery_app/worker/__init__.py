@@ -1,0 +1,1 @@
+"""What runs inside a worker process: claims, leases, and the Celery tasks themselves."""

@@ -1,0 +1,49 @@
+"""A chat model whose answers are recorded before they are used, and replayed after a crash.
+
+Invariant: a model answer that was recorded is never paid for again. The calls of one try of a task
+are numbered; a repetition that asks the same question at the same place gets the recorded answer.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from agents.model import ChatModel, ChatRequest, Reply
+from celery_app.store.journal import JournalStore
+from celery_app.store.records import Claim
+
+
+class JournalledModel:
+    """A `ChatModel` for one running task.
+
+    Args:
+        inner: The model that is really asked.
+        journal: Where answers are kept.
+        claim: The task that asks.
+    """
+
+    def __init__(self, inner: ChatModel, journal: JournalStore, claim: Claim) -> None:
+        self._inner = inner
+        self._journal = journal
+        self._claim = claim
+        self._numbers = iter(range(1_000_000))
+
+    def chat(
+        self,
+        request: ChatRequest,
+        *,
+        on_text: Callable[[str], None] | None = None,
+        cancel: threading.Event | None = None,
+    ) -> Reply:
+        """Return the recorded answer to this question, or ask and record it."""
+        place = (self._claim.id, self._claim.tries, next(self._numbers))
+        digest = request.digest()
+        recorded = self._journal.find(*place, digest)
+        if recorded is not None:
+            return Reply.from_json(recorded)
+        begun = time.monotonic()
+        reply = self._inner.chat(request, on_text=on_text, cancel=cancel)
+        self._journal.record(*place, digest, time.monotonic() - begun, reply.to_json())
+        return reply

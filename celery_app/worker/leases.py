@@ -1,0 +1,151 @@
+"""The leases that this process holds on running tasks, kept alive by one thread.
+
+Invariants
+  * A task runs only under a lease. Whoever loses it hears so at the next renewal at the latest, and
+    commits nothing: the fencing token is checked by the database, not here.
+  * A cancelled task hears of it by a push, within milliseconds.
+  * The thread belongs to the process that started it; a forked child starts its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from celery_app.errors import AgentSystemError
+from celery_app.postgres.notify import Listener
+from celery_app.store.execution import ExecutionStore
+from celery_app.store.records import Claim
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Lease:
+    """The right to run one task, and the ear for its end.
+
+    Attributes:
+        claim: What was claimed.
+        ended: Set when the task must stop: cancelled, lost, or out of time.
+        reason: Why, once `ended` is set: ``cancelled``, ``lost`` or ``timeout``.
+    """
+
+    claim: Claim
+    ended: threading.Event = field(default_factory=threading.Event)
+    reason: str | None = None
+    expires_at: float | None = None
+
+    def end(self, reason: str) -> None:
+        """Tell the running task to stop."""
+        self.reason = self.reason or reason
+        self.ended.set()
+
+
+class LeaseKeeper:
+    """Renews every lease of this process with one statement.
+
+    Args:
+        executions: Where leases are kept.
+        seconds: How long a lease lasts without renewal.
+        renew_seconds: How often all of them are renewed.
+    """
+
+    def __init__(self, executions: ExecutionStore, seconds: float, renew_seconds: float) -> None:
+        self.seconds = seconds
+        self._executions = executions
+        self._renew_seconds = renew_seconds
+        self._reset()
+
+    def _reset(self) -> None:
+        self._leases: dict[str, Lease] = {}
+        self._lock = threading.Lock()
+        self._changed = threading.Event()
+        self._pid = 0
+
+    @contextmanager
+    def hold(self, claim: Claim) -> Iterator[Lease]:
+        """Keep the lease on a claim alive for the length of the block."""
+        lease = Lease(claim)
+        if claim.seconds_left is not None:
+            lease.expires_at = time.monotonic() + claim.seconds_left
+        if self._pid != os.getpid():
+            self._start()
+        with self._lock:
+            self._leases[claim.id] = lease
+        if lease.expires_at is not None:
+            self._changed.set()
+        try:
+            yield lease
+        finally:
+            with self._lock:
+                if self._leases.get(claim.id) is lease:
+                    del self._leases[claim.id]
+
+    def held(self) -> list[str]:
+        """Return the ids of the tasks that this process runs now."""
+        with self._lock:
+            return list(self._leases)
+
+    def _start(self) -> None:
+        self._reset()
+        self._pid = os.getpid()
+        self._listener = Listener(
+            self._executions.database, self._on_cancelled, on_resync=self._renew
+        )
+        self._listener.listen(["task_cancelled"])
+        threading.Thread(target=self._run, name="lease-keeper", daemon=True).start()
+
+    def _run(self) -> None:
+        renew_at = time.monotonic() + self._renew_seconds
+        while True:
+            self._changed.wait(max(0.0, min(renew_at, self._next_expiry()) - time.monotonic()))
+            self._changed.clear()
+            self._end_overdue()
+            if time.monotonic() >= renew_at:
+                renew_at = time.monotonic() + self._renew_seconds
+                try:
+                    self._renew()
+                except AgentSystemError:
+                    # The tasks go on: whether they still may commit is for the fence to say.
+                    logger.warning("leases could not be renewed", exc_info=True)
+
+    def _snapshot(self) -> list[Lease]:
+        with self._lock:
+            return list(self._leases.values())
+
+    def _next_expiry(self) -> float:
+        expiries = [
+            lease.expires_at
+            for lease in self._snapshot()
+            if lease.expires_at is not None and not lease.ended.is_set()
+        ]
+        return min(expiries, default=float("inf"))
+
+    def _end_overdue(self) -> None:
+        now = time.monotonic()
+        for lease in self._snapshot():
+            if lease.expires_at is not None and lease.expires_at <= now:
+                lease.end("timeout")
+
+    def _renew(self) -> None:
+        leases = self._snapshot()
+        if not leases:
+            return
+        owned = self._executions.renew(
+            {lease.claim.id: lease.claim.fence for lease in leases}, self.seconds
+        )
+        for lease in leases:
+            if lease.claim.id not in owned:
+                lease.end("lost")
+
+    def _on_cancelled(self, task_ids: list[str]) -> None:
+        for task_id in task_ids:
+            with self._lock:
+                lease = self._leases.get(task_id)
+            if lease is not None:
+                lease.end("cancelled")

@@ -1,0 +1,128 @@
+"""The Celery tasks of this system that steps of a graph are made of.
+
+Wire names are fixed: ``task.run`` (an agent performs a task), ``task.plan`` (a planner replaces a
+task by subtasks), ``task.collect`` (the subtasks' results become their parent's).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import shared_task
+from kombu.utils.json import dumps
+
+from agents.model import Usage
+from celery_app.celery import agent_manager, choose_agent, database, store
+from celery_app.crash_points import crash_point
+from celery_app.errors import TaskFailed
+from celery_app.store.journal import JournalStore
+from celery_app.store.records import Claim, TaskRecord
+from celery_app.worker.binding import chat_model
+from celery_app.worker.blueprint import draw_subtasks
+from celery_app.worker.execution import Execution, current_execution
+from celery_app.worker.journal import JournalledModel
+from workflows.state import TaskState
+from workflows.task import Task, TaskInput
+
+
+def _execution() -> Execution:
+    execution = current_execution()
+    assert execution is not None, "this task runs only as a step of a graph"
+    return execution
+
+
+def _task(claim: Claim) -> Task:
+    return Task.model_validate({**claim.spec, "id": claim.id})
+
+
+def _model(claim: Claim) -> JournalledModel:
+    return JournalledModel(chat_model(), JournalStore(database), claim)
+
+
+def _tokens(usage: Usage) -> tuple[int, int]:
+    return usage.prompt, usage.generated
+
+
+@shared_task(name="task.run")
+def run(**_: Any) -> str:
+    """Let the chosen agent do the task, with its inputs and the results of what it needed."""
+    execution = _execution()
+    claim = execution.claim
+    task = _task(claim)
+    agent = agent_manager().get_agent(claim.agent or "writer")
+    answer = agent.perform(
+        task,
+        task.inputs,
+        [_as_input(record) for record in store.inputs_of(claim.id)],
+        model=_model(claim),
+        cancel=execution.lease.ended,
+    )
+    execution.tokens = _tokens(answer.usage)
+    return answer.text
+
+
+def _as_input(record: TaskRecord) -> TaskInput:
+    title = record.spec.get("metadata", {}).get("title")
+    text = record.result if isinstance(record.result, str) else dumps(record.result, indent=2)
+    return TaskInput(name=title or record.spec.get("description") or record.id, text=text)
+
+
+@shared_task(name="task.plan")
+def plan(**_: Any) -> None:
+    """Let the planner break the task up; its subtasks take its place until they are collected.
+
+    The plan, the subtasks and their edges are one fenced transaction; their ids follow from the
+    task and the plan, so a repetition makes the same ones.
+    """
+    execution = _execution()
+    claim = execution.claim
+    task = _task(claim)
+    planner = agent_manager().planner
+    made = planner.plan_task_breakdown(
+        task,
+        roster=agent_manager().profiles,
+        model=_model(claim),
+        cancel=execution.lease.ended,
+    )
+    drawn = draw_subtasks(claim.id, claim.root_id, planner.subtasks(made, task), choose_agent)
+    execution.delegated = store.expand(
+        claim, drawn.tasks, drawn.edges, made.model_dump(mode="json")
+    )
+    crash_point("after-expand")
+
+
+@shared_task(name="task.collect")
+def collect(**_: Any) -> Any:
+    """Make a parent's result from its subtasks' results.
+
+    Raises:
+        TaskFailed: A subtask did not succeed; the message names the first that failed.
+    """
+    execution = _execution()
+    children = store.children(execution.claim.id)
+    _refuse_failures(children)
+    if store.plan_of(execution.claim.id) is not None:
+        return _last_word(children)
+    return {child.id: child.result for child in children}
+
+
+def _refuse_failures(children: list[TaskRecord]) -> None:
+    unsuccessful = [child for child in children if child.state != TaskState.SUCCEEDED]
+    if not unsuccessful:
+        return
+    order = [TaskState.FAILED, TaskState.CANCELLED, TaskState.SKIPPED]
+    first = min(unsuccessful, key=lambda child: order.index(child.state))
+    told = first.told_error() or {}
+    raise TaskFailed(
+        f"{len(unsuccessful)} of {len(children)} subtasks did not succeed; "
+        f"{first.id} {first.state}: {told.get('message', '')}"
+    )
+
+
+def _last_word(children: list[TaskRecord]) -> Any:
+    """The results of the subtasks that no other one needs: one alone as it is, several by title."""
+    needed = {dependency for child in children for dependency in child.dependencies}
+    last = [child for child in children if child.id not in needed]
+    if len(last) == 1:
+        return last[0].result
+    return "\n\n".join(f"## {_as_input(child).name}\n\n{child.result}" for child in last)

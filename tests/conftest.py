@@ -1,0 +1,55 @@
+"""One real stack for the whole session; every test that runs work starts its own worker.
+
+With CONFIG_PATH in the environment the same tests use separately started servers.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# The app reads its settings when it is imported, so the environment comes first. A unix socket's
+# path must be short.
+_HOME = Path(tempfile.mkdtemp(prefix="agent-test-"))
+os.environ["AI_AGENT_HOME"] = str(_HOME)
+os.environ.update(
+    {
+        "AI_AGENT__LEASES__SECONDS": "3",
+        "AI_AGENT__LEASES__RENEW_SECONDS": "1",
+        "AI_AGENT__RECOVERY__INTERVAL": "1",
+        "AI_AGENT__RECOVERY__GRACE": "2",
+    }
+)
+
+from celery_app.client import Client  # noqa: E402
+from celery_app.stack.profile import embedded_stack, is_embedded  # noqa: E402
+from tests.worker_process import WorkerProcess  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def client() -> Iterator[Client]:
+    """A client of the session's servers."""
+    yield Client()
+    from celery_app.celery import app, database
+
+    app.backend.result_consumer.stop()
+    app.close()
+    database.dispose()
+
+
+@pytest.fixture(scope="module")
+def worker(client: Client) -> Iterator[WorkerProcess]:
+    """A worker for the tests of one module."""
+    with WorkerProcess() as process:
+        yield process
+
+
+def pytest_sessionfinish() -> None:
+    if is_embedded():
+        embedded_stack().stop()
+    shutil.rmtree(_HOME, ignore_errors=True)
