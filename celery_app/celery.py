@@ -19,6 +19,7 @@ from celery_app.queues import DEFAULT_QUEUE, PRIORITY_STEPS, PriorityQueue, all_
 from celery_app.settings import SystemSettings
 from celery_app.stack.profile import current_settings, ensure_stack
 from celery_app.store.execution import ExecutionStore
+from celery_app.store.graphs import GraphStore
 from celery_app.store.tasks import TaskStore
 from workflows.task import Task
 
@@ -75,6 +76,7 @@ def celery_options(settings: SystemSettings) -> dict[str, Any]:
 settings = current_settings()
 database = Database(settings.database_url)
 store = TaskStore(database)
+graphs = GraphStore(database)
 executions = ExecutionStore(database)
 
 app = Celery(

@@ -7,6 +7,7 @@ wait for the same result.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,17 @@ from uuid import UUID
 from celery.exceptions import TimeoutError as CeleryTimeout
 from celery.result import AsyncResult
 
-from celery_app.celery import app, prepare
+from celery_app.celery import agent_manager, app, database, prepare
 from celery_app.errors import WaitTimeout
 from celery_app.orchestrator.task_manager import TaskManager
+from celery_app.store.journal import JournalStore
+from celery_app.worker.binding import chat_model
 from workflows.errors import InvalidTask
+from workflows.plan import CallEstimate
 from workflows.task import Priority, Task, TaskInput, TaskType
 
+#: What a step is taken to need until an agent has been measured.
+_UNMEASURED = CallEstimate(prompt=500, generated=100, seconds=5.0)
 #: Bytes of the largest file that is taken as an input.
 LONGEST_INPUT = 1_000_000
 
@@ -132,6 +138,27 @@ class Client:
                 "timeout": timeout,
             }
         )
+
+    def plan(
+        self, description: str, *, inputs: Sequence[TaskInput | Path | str] = ()
+    ) -> dict[str, Any]:
+        """Have a job planned, and run nothing.
+
+        Returns:
+            The plan: ``source``, ``tries``, ``tokens``, ``steps``, and its ``price``: calls, tokens,
+            seconds of work, and the seconds and steps of its critical path.
+
+        Raises:
+            InvalidTask: Something is wrong with the job.
+            AgentError: The model does not answer.
+        """
+        given = [_as_input(one) for one in inputs]
+        task = _validated({"description": description, "inputs": given, "plan": True}, "task")
+        plan = agent_manager().planner.plan_task_breakdown(
+            task, roster=agent_manager().profiles, model=chat_model()
+        )
+        price = plan.price(JournalStore(database).estimates(), otherwise=_UNMEASURED)
+        return {**plan.model_dump(mode="json"), "price": {**asdict(price), "tokens": price.tokens}}
 
     def submit_graph(
         self, tasks: Sequence[Task | Mapping[str, Any]], *, description: str | None = None

@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from celery_app.celery import agent_manager, app, choose_agent, executions, queue, store
+from celery_app.celery import agent_manager, app, choose_agent, graphs, queue, store
 from celery_app.errors import UnknownTask
 from celery_app.queues import PriorityQueue
-from celery_app.store.execution import ExecutionStore
+from celery_app.store.graphs import GraphStore
 from celery_app.store.records import TaskRecord
 from celery_app.store.tasks import TaskStore
 from celery_app.worker.blueprint import draw
@@ -57,11 +57,11 @@ class TaskManager:
     def __init__(
         self,
         tasks: TaskStore = store,
-        runs: ExecutionStore = executions,
+        writes: GraphStore = graphs,
         task_queue: PriorityQueue = queue,
     ) -> None:
         self._store = tasks
-        self._executions = runs
+        self._graphs = writes
         self.tasks = TaskView(tasks)
         self.task_queue = task_queue
         self.state_manager = StateManager()
@@ -89,7 +89,7 @@ class TaskManager:
         self._check(task)
         self.task_queue.ensure_reachable()
         drawn = draw(task, choose_agent)
-        self.task_queue.publish(self._store.add(drawn.tasks, drawn.edges))
+        self.task_queue.publish(self._graphs.add(drawn.tasks, drawn.edges))
         return self._known(task) or task.id
 
     def get(self, task_id: UUID | str) -> TaskRecord:
@@ -120,7 +120,7 @@ class TaskManager:
             UnknownTask: There is none with this id.
         """
         self._store.get(str(task_id))
-        self.task_queue.publish(self._store.cancel(str(task_id)))
+        self.task_queue.publish(self._graphs.cancel(str(task_id)))
 
     def retry(self, task_id: UUID | str) -> None:
         """Try again what failed or was cancelled at or below a task; what succeeded is kept.
@@ -130,7 +130,7 @@ class TaskManager:
             IllegalTransition: Nothing in it failed or was cancelled.
         """
         self.state_manager.check(self.get(task_id).state, TaskState.QUEUED, by_user=True)
-        self.task_queue.publish(self._store.retry(str(task_id)))
+        self.task_queue.publish(self._graphs.retry(str(task_id)))
 
     def events(self, task_id: UUID | str, after: int = 0) -> list[dict[str, Any]]:
         """Return what happened in the run that a task belongs to, oldest first."""

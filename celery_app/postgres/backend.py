@@ -4,33 +4,26 @@ Usable by any Celery project: ``result_backend = "agentpg://user@host/database"`
 
 Invariants
   * A result, its chord's countdown and the notification are one statement (schema/0002_results.sql).
-  * A chord's body is published after that commit. Until it is marked done, the chord row is the
-    outbox: `publish_ready_chords` finds it again, so a crash in between loses nothing.
   * Tasks of a graph (header ``ai_agent``) keep their outcome in their own row; this backend reads it
     and never writes it.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from celery import states
 from celery.backends.asynchronous import AsyncBackendMixin
-from celery.backends.base import Backend, _create_chord_error_with_cause
-from celery.canvas import maybe_signature
-from celery.exceptions import ChordError
-from celery.result import GroupResult, allow_join_result, result_from_tuple
-from celery.utils.log import get_logger
+from celery.backends.base import Backend
+from celery.result import result_from_tuple
 
 from celery_app.errors import ServiceUnavailable
+from celery_app.postgres.chords import Chords
 from celery_app.postgres.connection import Database
 from celery_app.postgres.consumer import ResultConsumer
 from celery_app.postgres.migrate import migrate
 from celery_app.postgres.outcome import celery_meta
-
-logger = get_logger(__name__)
 
 #: Message header that marks a task of a graph, whose row already holds its outcome.
 GRAPH_HEADER = "ai_agent"
@@ -66,6 +59,7 @@ class PostgresBackend(AsyncBackendMixin, Backend):
         # One backend for all threads: one pool, one listener.
         self.thread_safe = True
         self.database = Database(url)
+        self.chords = Chords(self)
         self.result_consumer = ResultConsumer(
             self,
             self.database,
@@ -81,6 +75,11 @@ class PostgresBackend(AsyncBackendMixin, Backend):
     def create_tables(self) -> None:
         """Create the backend's tables, for projects that use the backend alone."""
         migrate(self.database)
+
+    def pack(self, value: Any) -> bytes:
+        """Return a value in the backend's serialization, as bytes."""
+        encoded = self.encode(value)
+        return encoded if isinstance(encoded, bytes) else encoded.encode()
 
     # Results
 
@@ -135,12 +134,12 @@ class PostgresBackend(AsyncBackendMixin, Backend):
             "SELECT * FROM store_result(:id, :status, :meta, :ready, :chord, :position)",
             id=task_id,
             status=state,
-            meta=_as_bytes(self.encode(meta)),
+            meta=self.pack(meta),
             ready=state in states.READY_STATES,
             chord=_chord_of(counted),
-            position=_position_of(counted),
+            position=position_of(counted),
         )
-        self._publish_chords(row[0] for row in ready)
+        self.chords.publish(row[0] for row in ready)
 
     def mark_as_done(
         self,
@@ -198,7 +197,7 @@ class PostgresBackend(AsyncBackendMixin, Backend):
             "INSERT INTO group_result (group_id, meta) VALUES (:id, :meta) "
             "ON CONFLICT (group_id) DO UPDATE SET meta = excluded.meta",
             id=group_id,
-            meta=_as_bytes(self.encode({"result": result.as_tuple()})),
+            meta=self.pack({"result": result.as_tuple()}),
         )
         return result
 
@@ -216,41 +215,17 @@ class PostgresBackend(AsyncBackendMixin, Backend):
     # Chords
 
     def apply_chord(self, header_result_args: Any, body: Any, **kwargs: Any) -> None:
-        """Store the body and the shape of the header, before the first part is sent.
-
-        A chord that is applied again starts from the beginning.
-        """
+        """Store the body and the shape of the header, before the first part is sent."""
         group_id, results = header_result_args
-        header = self.app.GroupResult(group_id, list(results))
-        self.database.rows(
-            """
-            WITH gone AS (DELETE FROM part WHERE chord_id = :id)
-            INSERT INTO chord (id, body, header) VALUES (:id, :body, :header)
-            ON CONFLICT (id) DO UPDATE SET body = excluded.body, header = excluded.header,
-                size = NULL, extra = 0, done = 0, state = 'open', ready_at = NULL
-            """,
-            id=group_id,
-            body=_as_bytes(self.encode(body)),
-            header=_as_bytes(self.encode(header.as_tuple())),
-        )
+        self.chords.begin(group_id, body, self.app.GroupResult(group_id, list(results)))
 
     def set_chord_size(self, group_id: str, chord_size: int) -> None:
         """Say how many parts there are; the last of them may be back already."""
-        ready = self.database.row(
-            """
-            INSERT INTO chord AS c (id, size) VALUES (:id, :size)
-            ON CONFLICT (id) DO UPDATE
-               SET size = :size,
-                   state = CASE WHEN c.state = 'open' AND c.body IS NOT NULL
-                                 AND c.done >= :size + c.extra THEN 'ready' ELSE c.state END,
-                   ready_at = clock_timestamp()
-            RETURNING state = 'ready'
-            """,
-            id=group_id,
-            size=chord_size,
-        )
-        if ready is not None and ready[0]:
-            self._publish_chords([group_id])
+        self.chords.set_size(group_id, chord_size)
+
+    def add_to_chord(self, chord_id: str, result: Any) -> None:
+        """Expect one more part."""
+        self.chords.expect_one_more(chord_id)
 
     def open_chord(self, body: Any, parts: Sequence[str], size: int | None = None) -> str:
         """Store a chord whose parts are tasks that anybody may send, or has sent already.
@@ -263,134 +238,26 @@ class PostgresBackend(AsyncBackendMixin, Backend):
         Returns:
             The id of the body's task. Opening the same chord twice changes nothing.
         """
-        chord_id = str(body.freeze().id)
-        header = self.app.GroupResult(chord_id, [self.app.AsyncResult(part) for part in parts])
-        rows = self.database.rows(
-            "SELECT * FROM open_chord(:id, :size, :body, :header, :parts)",
-            id=chord_id,
-            size=len(parts) if size is None else size,
-            body=_as_bytes(self.encode(body)),
-            header=_as_bytes(self.encode(header.as_tuple())),
-            parts=list(parts),
-        )
-        self._publish_chords(row[0] for row in rows)
-        return chord_id
-
-    def add_to_chord(self, chord_id: str, result: Any) -> None:
-        """Expect one more part."""
-        self.database.rows(
-            "INSERT INTO chord AS c (id, extra) VALUES (:id, 1) "
-            "ON CONFLICT (id) DO UPDATE SET extra = c.extra + 1",
-            id=chord_id,
-        )
+        return self.chords.open(body, parts, size)
 
     def on_chord_part_return(self, request: Any, state: str, result: Any, **kwargs: Any) -> None:
         """Count a part whose result is not stored, or whose failure was passed down a chain."""
-        if not request.group or not request.id:
-            return
-        value = {"status": state, "result": self.encode_result(result, state)}
-        ready = self.database.rows(
-            "SELECT * FROM return_part(:id, :status, :chord, :position, :value)",
-            id=request.id,
-            status=state,
-            chord=request.group,
-            position=_position_of(request),
-            value=_as_bytes(self.encode(value)),
-        )
-        self._publish_chords(row[0] for row in ready)
+        if request.group and request.id:
+            value = {"status": state, "result": self.encode_result(result, state)}
+            self.chords.count(request.id, state, request.group, position_of(request), value)
 
     def publish_ready_chords(self, grace: float) -> int:
         """Publish bodies that have been ready for `grace` seconds; return how many.
 
         Whoever completed those chords died before it could publish them.
         """
-        rows = self.database.rows(
-            """
-            SELECT id FROM chord WHERE state = 'ready'
-               AND ready_at < clock_timestamp() - make_interval(secs => :grace) LIMIT 1000
-            """,
-            grace=grace,
-        )
-        self._publish_chords(row.id for row in rows)
-        return len(rows)
-
-    def _publish_chords(self, chord_ids: Iterable[str]) -> None:
-        """Publish the bodies of ready chords, and of those that their failures complete."""
-        ready = deque(chord_ids)
-        while ready:
-            chord_id = ready.popleft()
-            row = self.database.row(
-                "SELECT body, header FROM chord WHERE id = :id AND state = 'ready'", id=chord_id
-            )
-            if row is None:
-                continue
-            body = maybe_signature(self.decode(bytes(row.body)), app=self.app)
-            header = result_from_tuple(self.decode(bytes(row.header)), self.app)
-            try:
-                values = self._join(chord_id, header)
-            except ChordError as error:
-                logger.info("Chord %s failed: %s", chord_id, error)
-                ready.extend(self._fail_body(body, error))
-            else:
-                self.app.amqp._retry_publish(body.delay, values)
-            self.database.rows("UPDATE chord SET state = 'done' WHERE id = :id", id=chord_id)
-
-    def _join(self, chord_id: str, header: GroupResult) -> Any:
-        """Return the results of a header, nested as it is nested."""
-        kept = self.database.rows(
-            "SELECT task_id, value FROM part WHERE chord_id = :id AND value IS NOT NULL",
-            id=chord_id,
-        )
-        metas = {row.task_id: self.meta_from_decoded(self.decode(bytes(row.value))) for row in kept}
-        leaves = [leaf.id for leaf in _leaves(header) if leaf.id not in metas]
-        metas.update({meta["task_id"]: meta for meta in self.metas(leaves)})
-        return _nested(header, metas)
-
-    def _fail_body(self, body: Any, error: ChordError) -> list[str]:
-        """Fail a body; return the chords around it that this completes."""
-        with allow_join_result():
-            self.chord_error_from_stack(body, error)
-        # A failed body is itself a part of the chord around it, which Celery does not count.
-        options = body.options
-        if not (options.get("chord") and options.get("group_id")):
-            return []
-        rows = self.database.rows(
-            "SELECT * FROM return_part(:id, :status, :chord, :position, NULL)",
-            id=body.id,
-            status=states.FAILURE,
-            chord=options["group_id"],
-            position=options.get("group_index") or 0,
-        )
-        return [row[0] for row in rows]
-
-
-def _leaves(result: Any) -> Iterator[Any]:
-    children = getattr(result, "results", None)
-    if children is None:
-        yield result
-    else:
-        for child in children:
-            yield from _leaves(child)
-
-
-def _nested(result: Any, metas: dict[str, dict[str, Any]]) -> Any:
-    children = getattr(result, "results", None)
-    if children is not None:
-        return [_nested(child, metas) for child in children]
-    meta = metas.get(result.id, {"status": states.PENDING, "result": None})
-    if meta["status"] in states.PROPAGATE_STATES:
-        error = meta["result"]
-        raise _create_chord_error_with_cause(f"Dependency {result.id} raised {error!r}", error)
-    return meta["result"]
+        return self.chords.publish_overdue(grace)
 
 
 def _chord_of(request: Any) -> str | None:
     return request.group if request and request.chord and request.group else None
 
 
-def _position_of(request: Any) -> int:
+def position_of(request: Any) -> int:
+    """Return the place of a part in its chord's header."""
     return int(getattr(request, "group_index", None) or 0)
-
-
-def _as_bytes(encoded: str | bytes) -> bytes:
-    return encoded if isinstance(encoded, bytes) else encoded.encode()

@@ -10,6 +10,7 @@ from typing import Any
 
 from celery_app.postgres.connection import Database
 from celery_app.store.payload import pack, unpack
+from workflows.plan import CallEstimate
 
 
 class JournalStore:
@@ -78,3 +79,26 @@ class JournalStore:
             id=task_id,
         )
         return [{**row._mapping, "at": row.at.isoformat()} for row in rows]
+
+    def estimates(self) -> dict[str, CallEstimate]:
+        """Return what a task of each agent has taken on average, as measured so far."""
+        rows = self.database.rows(
+            """
+            SELECT agent, avg(prompt) AS prompt, avg(generated) AS generated,
+                   avg(seconds) AS seconds, avg(calls) AS calls
+              FROM (SELECT t.agent, sum(c.prompt_tokens) AS prompt, sum(c.generated_tokens) AS generated,
+                           sum(c.seconds) AS seconds, count(*) AS calls
+                      FROM model_call c JOIN task t ON t.id = c.task_id
+                     GROUP BY t.agent, t.id) AS per_task
+             WHERE agent IS NOT NULL GROUP BY agent
+            """
+        )
+        return {
+            row.agent: CallEstimate(
+                prompt=round(row.prompt),
+                generated=round(row.generated),
+                seconds=float(row.seconds),
+                calls=max(1, round(row.calls)),
+            )
+            for row in rows
+        }

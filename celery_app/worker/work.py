@@ -12,7 +12,7 @@ from celery import shared_task
 from kombu.utils.json import dumps
 
 from agents.model import Usage
-from celery_app.celery import agent_manager, choose_agent, database, store
+from celery_app.celery import agent_manager, choose_agent, database, graphs, store
 from celery_app.crash_points import crash_point
 from celery_app.errors import TaskFailed
 from celery_app.store.journal import JournalStore
@@ -85,7 +85,7 @@ def plan(**_: Any) -> None:
         cancel=execution.lease.ended,
     )
     drawn = draw_subtasks(claim.id, claim.root_id, planner.subtasks(made, task), choose_agent)
-    execution.delegated = store.expand(
+    execution.delegated = graphs.expand(
         claim, drawn.tasks, drawn.edges, made.model_dump(mode="json")
     )
     crash_point("after-expand")

@@ -1,0 +1,189 @@
+"""Graphs as they are handed in, grow, and are changed by people.
+
+Invariants
+  * A graph is written whole or not at all.
+  * A task that depends on one that is there already locks that row first: the dependency cannot end
+    between the look and the edge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, column, table, text
+from sqlalchemy.dialects.postgresql import insert
+
+from celery_app.errors import LeaseLost
+from celery_app.postgres.connection import Database
+from celery_app.store.execution import Released, released
+from celery_app.store.payload import pack
+from celery_app.store.records import Claim, NewEdge, NewTask
+from workflows.state import TaskState
+
+_TASK_COLUMNS = (
+    "id", "root_id", "parent_id", "position", "name", "type", "agent", "queue", "priority", "state",
+    "unmet", "chain", "idempotency_key", "timeout", "deadline",
+)  # fmt: skip
+_TASK = table("task", *(column(name) for name in (*_TASK_COLUMNS, "spec")))
+_EDGE = table("edge", *(column(name) for name in ("task_id", "body_id", "position", "need")))
+
+
+class GraphStore:
+    """Writes graphs.
+
+    Args:
+        database: Where they live.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def add(self, tasks: Sequence[NewTask], edges: Sequence[NewEdge]) -> Released:
+        """Write a graph in one transaction; return what is to be published.
+
+        Edges may come from tasks that are there already, whatever their state.
+        """
+        return self.database.transaction(lambda connection: _insert(connection, tasks, edges))
+
+    def expand(
+        self, claim: Claim, tasks: Sequence[NewTask], edges: Sequence[NewEdge], plan: dict[str, Any]
+    ) -> Released:
+        """Replace a claimed planning task by its subtasks, in one fenced transaction.
+
+        The task's next phase is ``task.collect``, released when the edges into it are met.
+
+        Raises:
+            LeaseLost: Somebody else owns the task; nothing was written.
+        """
+
+        def work(connection: Connection) -> Released:
+            changed = connection.execute(
+                text(
+                    """
+                    UPDATE task SET state = 'expanded', name = 'task.collect', unmet = :unmet,
+                           owner = NULL, lease_until = NULL,
+                           prompt_tokens = prompt_tokens + :prompt,
+                           generated_tokens = generated_tokens + :generated
+                     WHERE id = :id AND fence = :fence AND state = 'running' RETURNING id
+                    """
+                ),
+                {
+                    "id": claim.id,
+                    "fence": claim.fence,
+                    "unmet": sum(edge.body == claim.id for edge in edges),
+                    "prompt": plan["tokens"]["prompt"],
+                    "generated": plan["tokens"]["generated"],
+                },
+            ).first()
+            if changed is None:
+                raise LeaseLost(f"task {claim.id} is no longer ours to expand; nothing was written")
+            _insert_plan(connection, claim.id, plan)
+            _note(connection, [(claim.id, claim.root_id, "expanded")])
+            return _insert(connection, tasks, edges)
+
+        return self.database.transaction(work)
+
+    def cancel(self, task_id: str) -> Released:
+        """Cancel a task and everything below it; return what became ready because of it."""
+        return released(self.database.rows("SELECT * FROM cancel_task(:id)", id=task_id))
+
+    def retry(self, task_id: str) -> Released:
+        """Try again what failed or was cancelled at or below a task, and what was skipped for it.
+
+        Results that are there stay. Returns what is to be published now.
+        """
+        return released(self.database.rows("SELECT * FROM retry_task(:id)", id=task_id))
+
+
+def _insert(connection: Connection, tasks: Sequence[NewTask], edges: Sequence[NewEdge]) -> Released:
+    rows = [
+        {
+            **{name: getattr(task, name) for name in _TASK_COLUMNS},
+            "chain": list(task.chain),
+            "state": str(task.state),
+            "spec": pack(task.spec),
+        }
+        for task in tasks
+    ]
+    if not rows:
+        return {}
+    connection.execute(insert(_TASK).on_conflict_do_nothing(index_elements=["id"]), rows)
+    if edges:
+        connection.execute(
+            insert(_EDGE).on_conflict_do_nothing(),
+            [
+                {"task_id": e.task, "body_id": e.body, "position": e.position, "need": e.need}
+                for e in edges
+            ],
+        )
+    _settle_what_is_over(connection, tasks, edges)
+    ids = [task.id for task in tasks]
+    connection.execute(
+        text(
+            """
+            WITH ready AS (
+                UPDATE task SET state = 'queued', queued_at = clock_timestamp()
+                 WHERE id = ANY (:ids) AND unmet = 0 AND state = 'pending' RETURNING id, root_id
+            )
+            INSERT INTO event (task_id, root_id, kind) SELECT id, root_id, 'queued' FROM ready
+            """
+        ),
+        {"ids": ids},
+    )
+    return released(
+        connection.execute(
+            text(
+                """
+                SELECT m.* FROM messages_for(ARRAY(
+                    SELECT id FROM task WHERE id = ANY (:ids) AND state = 'queued' ORDER BY position
+                )) AS m
+                """
+            ),
+            {"ids": ids},
+        )
+    )
+
+
+def _settle_what_is_over(
+    connection: Connection, tasks: Sequence[NewTask], edges: Sequence[NewEdge]
+) -> None:
+    """Count edges that come from tasks that had ended before this graph was written."""
+    fresh = {task.id for task in tasks}
+    outside = sorted({edge.task for edge in edges} - fresh)
+    if not outside:
+        return
+    rows = connection.execute(
+        text("SELECT id, state FROM task WHERE id = ANY (:ids) ORDER BY id FOR NO KEY UPDATE"),
+        {"ids": outside},
+    )
+    ended: dict[str, list[str]] = {}
+    for row in rows:
+        ended.setdefault(row.state, []).append(row.id)
+    for state in sorted({state for state in ended if TaskState(state).is_final}):
+        connection.execute(
+            text("SELECT settle(:ids, :state, false)"), {"ids": ended[state], "state": state}
+        )
+
+
+def _insert_plan(connection: Connection, task_id: str, plan: dict[str, Any]) -> None:
+    connection.execute(
+        text(
+            "INSERT INTO plan (task_id, version, source, tries, body) "
+            "VALUES (:id, :version, :source, :tries, :body) ON CONFLICT DO NOTHING"
+        ),
+        {
+            "id": task_id,
+            "version": plan["version"],
+            "source": plan["source"],
+            "tries": plan["tries"],
+            "body": pack(plan),
+        },
+    )
+
+
+def _note(connection: Connection, events: Iterable[tuple[str, str, str]]) -> None:
+    connection.execute(
+        text("INSERT INTO event (task_id, root_id, kind) VALUES (:task_id, :root_id, :kind)"),
+        [{"task_id": task, "root_id": root, "kind": kind} for task, root, kind in events],
+    )
