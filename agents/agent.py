@@ -1,20 +1,31 @@
 """`Agent`: takes a task and texts, asks its model, gives an answer.
 
 Invariant: every answer rests on at least one call of the model, and every text that was given was
-read in full by it: what is too long for one call is read in pieces.
+read in full by it: what is too long for one call is read in pieces, and then what was gained from
+the pieces.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from agents.model import ChatModel, Usage
+from agents.answers import ask, ask_text
+from agents.context import estimate_tokens, room_for, split
+from agents.errors import ContextOverflow, ReplyTruncated
+from agents.meter import Meter
+from agents.model import ChatModel, ChatOptions, ChatRequest, Message, Usage
 from agents.profile import AgentProfile, AgentType
+from agents.prompt import Prompt
+from agents.quoting import QuoteForm, choices_of
+from agents.sentences import first_sentences, whole_sentences
 from workflows.task import Task, TaskInput
 
 __all__ = ["Agent", "AgentProfile", "AgentType", "Answer"]
+
+_MOST_ROUNDS = 6
+_IN_SHORT = "What matters most in all of these results?"
 
 
 @dataclass(frozen=True)
@@ -42,5 +53,100 @@ class Agent:
         on_text: Callable[[str], None] | None = None,
         cancel: threading.Event | None = None,
     ) -> Answer:
-        """Do the task with the given texts and the named results of the tasks it depends on."""
-        raise NotImplementedError
+        """Do the task with the given texts and the named results of the tasks it depends on.
+
+        The name of a result is the heading it gets where results are assembled. `on_text` is given
+        what the model says as it arrives. Raises `AgentError`.
+        """
+        meter = Meter(model, on_text, cancel)
+        job = _Job(self.profile, task, meter)
+        together = len(dependencies) > 1 and not inputs
+        if together and self.profile.joins == "assemble":
+            text = _assembled(job, dependencies)
+        elif texts := [*inputs, *dependencies]:
+            text = job.read(task.description, _material(texts))
+        else:
+            text = job.write(task.description)
+        return Answer(text, meter.usage, meter.calls)
+
+
+class _Job:
+    """One task in the hands of one agent."""
+
+    def __init__(self, profile: AgentProfile, task: Task, model: Meter) -> None:
+        self._profile = profile
+        self._model = model
+        # Equal tasks ask equal questions, so recorded answers are found again.
+        self._options = replace(profile.options, seed=task.id.int % 2**31)
+
+    def write(self, words: str) -> str:
+        """Answer without a text."""
+        return self._free(Prompt.load("write").fill(job=words, **self._manner()))
+
+    def read(self, words: str, text: str) -> str:
+        """Answer from a text of any length."""
+        for _ in range(_MOST_ROUNDS):
+            pieces = split(text, self._room(words))
+            if len(pieces) == 1:
+                return self._piece(words, text)
+            text = "\n\n".join(self._piece(words, piece) for piece in pieces if piece.strip())
+        raise ContextOverflow(
+            f"the text did not get short enough in {_MOST_ROUNDS} rounds of reading: "
+            f"raise num_ctx or reads of {self._profile.name}"
+        )
+
+    def _piece(self, words: str, text: str) -> str:
+        most = self._profile.sentences
+        if self._profile.quotes and most is not None and (choices := choices_of(text, most)):
+            quotes = QuoteForm(choices)
+            request = self._request(Prompt.load("quote").fill(job=words, text=text))
+            return ask(self._model, quotes.sized(request), quotes.form())
+        return self._free(Prompt.load("read").fill(job=words, text=text, **self._manner()))
+
+    def _free(self, messages: tuple[Message, ...]) -> str:
+        """Answer in the model's own words, cut only behind whole sentences."""
+        request = self._request(messages)
+        reply = ask_text(self._model, request)
+        most = self._profile.sentences
+        if most is None and reply.cut:
+            longer = replace(request.options, num_predict=2 * request.options.num_predict)
+            reply = ask_text(self._model, replace(request, options=longer))
+        text = whole_sentences(reply.text) if reply.cut and most is not None else reply.text
+        if not text or (reply.cut and most is None):
+            raise ReplyTruncated(
+                f"{self._profile.model} did not finish its answer in "
+                f"{request.options.num_predict} tokens: raise num_predict of {self._profile.name}"
+            )
+        return first_sentences(text, most) if most is not None else text.strip()
+
+    def _request(self, messages: tuple[Message, ...]) -> ChatRequest:
+        return ChatRequest(self._profile.model, messages, options=self._options)
+
+    def _manner(self) -> dict[str, str]:
+        most = self._profile.sentences
+        limit = "" if most is None else f"Write at most {most} sentences."
+        return {"agent": f"the {self._profile.type}", "limit": limit}
+
+    def _room(self, words: str) -> int:
+        """Return how many tokens of text one call can take."""
+        empty = Prompt.load("read").fill(job=words, text="", **self._manner())
+        room = room_for(self._request(empty)) - _spare(self._profile)
+        return min(room, self._profile.reads or room)
+
+
+def _spare(profile: AgentProfile) -> int:
+    # Quotes may need more room than the options give to an answer.
+    return profile.options.num_predict if profile.quotes else 0
+
+
+def _assembled(job: _Job, results: Sequence[TaskInput]) -> str:
+    """Put every result under its heading as it is, below what the model finds most important."""
+    sections = "\n\n".join(f"## {result.name}\n\n{result.text.strip()}" for result in results)
+    opening = job.read(_IN_SHORT, sections)
+    return f"**In short:** {opening}\n\n{sections}"
+
+
+def _material(texts: Sequence[TaskInput]) -> str:
+    if len(texts) == 1:
+        return texts[0].text
+    return "\n\n".join(f"## {text.name}\n\n{text.text}" for text in texts)

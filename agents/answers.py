@@ -11,7 +11,7 @@ import json
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
@@ -20,15 +20,13 @@ from pydantic import TypeAdapter, ValidationError
 
 from agents.context import ensure_fits
 from agents.errors import ReplyTruncated, UnreadableAnswer
-from agents.model import ChatModel, ChatRequest, Message, Reply, Usage
+from agents.model import ChatModel, ChatRequest, Message, Reply
 from agents.prompt import Prompt
 
-__all__ = ["Form", "Parsed", "Path", "ask", "ask_text", "find_json", "paths"]
+__all__ = ["Form", "Path", "ask", "ask_text", "find_json", "in_words", "paths"]
 
 T = TypeVar("T")
 
-# The first question as given; then warmer, because the same answer again would help nobody.
-_TEMPERATURES = (0.4, 0.7)
 _RETRY_PENALTY = 1.05
 _FENCE = re.compile(r"```(?:json)?\s*\n(.*?)```", re.DOTALL | re.IGNORECASE)
 
@@ -73,26 +71,10 @@ class Form(Generic[T]):
         return cls(adapter.json_schema(), adapter.validate_python)
 
 
-@dataclass(frozen=True)
-class Parsed(Generic[T]):
-    """A value read from an answer, how it was won, and what it took."""
-
-    value: T
-    path: Path
-    calls: int
-    usage: Usage
-
-
-def ask_text(
-    model: ChatModel,
-    request: ChatRequest,
-    *,
-    on_text: Callable[[str], None] | None = None,
-    cancel: threading.Event | None = None,
-) -> Reply:
+def ask_text(model: ChatModel, request: ChatRequest) -> Reply:
     """Ask for free text. The reply may be `cut`; blank text is `UnreadableAnswer`."""
     ensure_fits(request)
-    reply = model.chat(request, on_text=on_text, cancel=cancel)
+    reply = model.chat(request)
     if not reply.text.strip():
         raise UnreadableAnswer(f"{request.model} answered nothing: reword the task")
     return reply
@@ -103,39 +85,38 @@ def ask(
     request: ChatRequest,
     form: Form[T],
     *,
-    tries: int = 3,
-    on_text: Callable[[str], None] | None = None,
-    cancel: threading.Event | None = None,
-) -> Parsed[T]:
-    """Ask for a value of a form. An answer that does not read is sent back with its fault.
+    again: Sequence[float] = (0.4, 0.7),
+    explain: bool = True,
+) -> T:
+    """Ask for a value of a form.
 
+    An answer that does not read is asked for again, once for each temperature in `again`, with the
+    fault in words (unless `explain` is false: the smallest models are only confused by it).
     Raises `UnreadableAnswer` after the last try, or `ReplyTruncated` when that one was cut short.
     """
-    question = replace(request, schema=form.schema)
-    usage = Usage()
-    reply = Reply("")
-    fault = ""
-    for attempt in range(tries):
-        asked = question if attempt == 0 else _again(question, reply, fault, attempt)
+    question = asked = replace(request, schema=form.schema)
+    for attempt in range(len(again) + 1):
         ensure_fits(asked)
-        reply = model.chat(asked, on_text=on_text, cancel=cancel)
-        usage += reply.usage
+        reply = model.chat(asked)
         try:
             data, extracted = find_json(reply.text)
             value = form.read(data)
         except ValueError as error:
             fault = in_words(error)
+            if attempt < len(again):
+                asked = _again(question, attempt + 1, again[attempt], reply)
+                asked = asked if reply.cut or not explain else _explained(asked, reply, fault)
             continue
         path = Path.EXTRACTED if extracted else Path.DIRECT
-        path = Path.REPAIRED if attempt else path
-        count_path(request.model, path)
-        return Parsed(value, path, attempt + 1, usage)
-    count_path(request.model, Path.FAILED)
+        _count(request.model, Path.REPAIRED if attempt else path)
+        return value
+    _count(request.model, Path.FAILED)
     if reply.cut:
         raise ReplyTruncated(
-            f"{request.model} did not finish in {question.options.num_predict} tokens or twice "
-            "that: raise num_predict or ask for less"
+            f"{request.model} did not finish its answer in {asked.options.num_predict} tokens: "
+            "raise num_predict or ask for less"
         )
+    tries = len(again) + 1
     raise UnreadableAnswer(f"{request.model} gave no usable answer in {tries} tries: {fault}")
 
 
@@ -170,22 +151,24 @@ def in_words(error: ValueError) -> str:
     return " ".join("; ".join(faults[:3]).split())
 
 
-def count_path(model: str, path: Path) -> None:
-    """Count one answer of a model."""
+def _count(model: str, path: Path) -> None:
     with _counts_lock:
         _counts[model, path] += 1
 
 
-def _again(question: ChatRequest, reply: Reply, fault: str, attempt: int) -> ChatRequest:
+def _again(question: ChatRequest, attempt: int, temperature: float, reply: Reply) -> ChatRequest:
     options = replace(
         question.options,
-        temperature=_TEMPERATURES[min(attempt, len(_TEMPERATURES)) - 1],
+        # The same answer again would help nobody.
+        temperature=temperature,
         repeat_penalty=_RETRY_PENALTY,
         seed=question.options.seed + attempt,
     )
     if reply.cut:
-        # Half a JSON text in the conversation would only be imitated.
-        longer = replace(options, num_predict=2 * question.options.num_predict)
-        return replace(question, options=longer)
+        options = replace(options, num_predict=2 * question.options.num_predict)
+    return replace(question, options=options)
+
+
+def _explained(question: ChatRequest, reply: Reply, fault: str) -> ChatRequest:
     turns = (Message("assistant", reply.text), *Prompt.load("repair").fill(fault=fault))
-    return replace(question, messages=question.messages + turns, options=options)
+    return replace(question, messages=question.messages + turns)

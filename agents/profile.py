@@ -45,6 +45,13 @@ class AgentProfile(BaseModel):
     sentences: int | None = Field(
         None, ge=1, description="The most sentences of an answer; further ones are left out."
     )
+    quotes: bool = Field(
+        False,
+        description=(
+            "Whether it answers about a text in the text's own sentences, which its model chooses; "
+            "needs `sentences`. For models that mix up facts when they retell."
+        ),
+    )
     joins: Literal["assemble", "rewrite"] = Field(
         "rewrite",
         description=(

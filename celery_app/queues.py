@@ -122,8 +122,9 @@ class PriorityQueue:
         found: set[str] = set()
         with self._app.connection_for_read() as connection:
             channel = connection.default_channel
+            # kombu prefixes the keys of the commands that it uses itself; LRANGE is not one of them.
             keys = [
-                channel._q_for_pri(queue, level)
+                f"{channel.global_keyprefix}{channel._q_for_pri(queue, level)}"
                 for queue in self._app.amqp.queues
                 for level in PRIORITY_STEPS
             ]

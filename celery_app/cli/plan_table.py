@@ -15,7 +15,7 @@ def print_plan(plan: JsonObject) -> None:
     rows = [
         (
             number,
-            step["title"],
+            step["title"] or step["description"],
             step["agent"] or "",
             ", ".join(str(needed) for needed in step["needs"]) or "-",
             ", ".join(step["input_names"]) or "-",
@@ -28,5 +28,5 @@ def print_plan(plan: JsonObject) -> None:
     click.echo(
         f"\nplan by {source} in {plan['tries']} tries; "
         f"about {price['calls']} calls, {price['tokens']} tokens, {price['seconds']:.0f} s of work,"
-        f" {price['critical_path']:.0f} s when enough runs in parallel"
+        f" {price['critical_seconds']:.0f} s when enough runs in parallel"
     )

@@ -6,23 +6,16 @@ Invariant: what `up` starts it ends, and what was there before it leaves alone.
 from __future__ import annotations
 
 import os
-import socket
 import sys
-import threading
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 import click
 
 from celery_app.cli import options
 
-if TYPE_CHECKING:
-    from celery_app.cli.supervisor import Child
-
 __all__ = ["beat", "down", "flower", "status", "up", "worker"]
 
 FLOWER_PORT = 5555
-_COLOURS = {"worker": "cyan", "beat": "magenta", "flower": "yellow", "up": "green"}
 
 _PASS_ON = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 
@@ -46,6 +39,7 @@ def up(detach: bool, with_flower: bool, flower_port: int, in_background: bool) -
       ai-agent up
       ai-agent up --detach --no-flower && ai-agent status
     """
+    from celery_app.cli.process_tree import children, run_tree
     from celery_app.cli.record import Record, already_up
     from celery_app.cli.system import note, prepare, this_home
 
@@ -62,7 +56,7 @@ def up(detach: bool, with_flower: bool, flower_port: int, in_background: bool) -
         note(f"up in the background: log in {record.log}; `ai-agent down` ends it")
         return
     with record.held(detached=in_background):
-        _run_tree(_children(with_flower, flower_port), record.write, detached=in_background)
+        run_tree(children(with_flower, flower_port), record, detached=in_background)
 
 
 @click.command()
@@ -155,94 +149,10 @@ def flower(arguments: tuple[str, ...]) -> None:
 
 
 def _become_celery(command: str, arguments: tuple[str, ...]) -> NoReturn:
+    from celery_app.cli.process_tree import celery_command
     from celery_app.cli.system import prepare
 
     prepare()
-    argv = _celery(command, *arguments)
+    argv = celery_command(command, *arguments)
     sys.stdout.flush()
     os.execv(argv[0], argv)  # noqa: S606 - the interpreter that runs this program
-
-
-def _celery(command: str, *arguments: str) -> list[str]:
-    given = {argument.partition("=")[0] for argument in arguments}
-    defaults: list[str] = []
-    if command == "beat" and given.isdisjoint({"-s", "--schedule", "--help"}):
-        from celery_app.cli.system import this_home
-
-        defaults.append(f"--schedule={this_home().folder('run') / 'beat-schedule'}")
-    if command == "flower" and given.isdisjoint({"--address", "--help"}):
-        # Flower asks nobody for a password unless told to: it is for this machine alone.
-        defaults.append("--address=127.0.0.1")
-    if command != "flower" and not any(a.startswith(("-l", "--loglevel")) for a in arguments):
-        defaults.append("--loglevel=INFO")
-    return [sys.executable, "-m", "celery", "-A", "celery_app", command, *defaults, *arguments]
-
-
-def _children(with_flower: bool, flower_port: int) -> list[Child]:
-    """Return what `up` runs, one line a process."""
-    from celery_app.cli.supervisor import Child
-
-    children = [
-        # Alone on its broker as a rule: it need not look for neighbours first.
-        Child("worker", _celery("worker", "-n", "up@%h", "--without-mingle", "--without-gossip")),
-        Child("beat", _celery("beat")),
-    ]
-    if with_flower and _is_free(flower_port):
-        children.append(Child("flower", _celery("flower", f"--port={flower_port}")))
-    elif with_flower:
-        _say("up", f"port {flower_port} is taken: no Flower (--flower-port chooses another)")
-    return children
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
-
-
-def _run_tree(children: list[Child], write: Callable[..., None], *, detached: bool) -> None:
-    from celery_app.cli.supervisor import Supervisor
-    from celery_app.cli.system import prepare
-    from celery_app.stack.profile import embedded_stack, is_embedded
-
-    stack = embedded_stack() if is_embedded() else None
-    ours = stack is not None and not stack.running()
-
-    def changed(pids: Mapping[str, int]) -> None:
-        write(pids, detached=detached)
-
-    try:
-        prepare()
-        threading.Thread(target=_tell_when_ready, args=(children,), daemon=True).start()
-        Supervisor(children, _say, changed).run()
-    finally:
-        if stack is not None and ours:
-            stack.stop()
-            _say("up", "the embedded servers are stopped")
-
-
-def _tell_when_ready(children: list[Child]) -> None:
-    from celery_app.cli.system import workers
-    from celery_app.errors import AgentSystemError
-
-    try:
-        while not workers(1.0, any_one=True):
-            continue
-    except AgentSystemError as error:
-        _say("up", str(error))
-        return
-    names = ", ".join(child.name for child in children)
-    _say("up", f"ready: {names}; Ctrl-C ends it")
-
-
-def _say(name: str, line: str) -> None:
-    prefix = click.style(f"{name:<6} |", fg=_COLOURS.get(name))
-    try:
-        click.echo(f"{prefix} {line}")
-    except OSError:
-        # Nobody reads any more; the children are to go on until they are told to end.
-        return

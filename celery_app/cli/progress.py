@@ -18,7 +18,7 @@ from rich.live import Live
 from rich.tree import Tree
 
 from celery_app.cli.options import JsonObject
-from celery_app.cli.screen import line_of, tree_of
+from celery_app.cli.screen import line_of, timed, tree_of
 from celery_app.cli.system import note
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def follow(
             while True:
                 looked = time.monotonic()
                 document = handle.tree()
-                display.show(document)
+                display.show(timed(document))
                 if document["state"] in FINAL or (end is not None and looked >= end):
                     return document
                 pushes.known = {document["id"], *(task["id"] for task in document["tasks"])}

@@ -28,6 +28,7 @@ __all__ = [
     "print_result",
     "print_table",
     "seconds_of",
+    "timed",
     "tokens_of",
     "tree_of",
 ]
@@ -79,6 +80,19 @@ def seconds_of(task: JsonObject, now: datetime | None = None) -> float | None:
     else:
         return None
     return max(0.0, (ended - started).total_seconds())
+
+
+def timed(document: JsonObject) -> JsonObject:
+    """Return the tree with every parent starting when the first of its subtasks did.
+
+    Its own start is that of its last phase, in which it only collects their results.
+    """
+    starts = {task["id"]: task["started_at"] for task in (document, *document["tasks"])}
+    for task in reversed(document["tasks"]):
+        both = [starts.get(task["parent_id"]), starts[task["id"]]]
+        starts[task["parent_id"]] = min(filter(None, both), default=None)
+    tasks = [{**task, "started_at": starts[task["id"]]} for task in document["tasks"]]
+    return {**document, "started_at": starts[document["id"]], "tasks": tasks}
 
 
 def tokens_of(task: JsonObject) -> int:

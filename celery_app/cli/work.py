@@ -6,6 +6,7 @@ Invariant: handing in needs no worker; only a command that waits for a result lo
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 
 import click
 
@@ -35,14 +36,16 @@ task.add_command(submit)
 @click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True)
 @options.as_json
 def list_(state: str | None, limit: int, as_json: bool) -> None:
-    """List the tasks that were handed in last, newest first; subtasks are in `show`.
+    """List the tasks that were handed in last, newest first.
+
+    The seconds are those from handing in to the end, or to now; subtasks are in `task show`.
 
     \b
     Examples:
       ai-agent task list --state running
       ai-agent task list --limit 100 --json | jq -r '.[].id'
     """
-    from celery_app.cli.screen import one_line, print_json, print_table, seconds_of, tokens_of
+    from celery_app.cli.screen import one_line, print_json, print_table, tokens_of
     from celery_app.cli.system import open_client, open_store
 
     open_client()
@@ -53,10 +56,10 @@ def list_(state: str | None, limit: int, as_json: bool) -> None:
     rows = []
     for record in records:
         document = record.as_json()
-        seconds = seconds_of(document)
-        took = "" if seconds is None else f"{seconds:.1f}"
+        end = record.finished_at or datetime.now(UTC)
+        age = f"{(end - record.created_at).total_seconds():.1f}"
         title = one_line(document["description"] or record.name)
-        rows.append((record.id, record.state, took, tokens_of(document), title))
+        rows.append((record.id, record.state, age, tokens_of(document), title))
     print_table(("id", "state", "seconds", "tokens", "description"), rows)
 
 
@@ -70,12 +73,15 @@ def show(task_id: str, as_json: bool) -> None:
     Example:
       ai-agent task show 1f2e3d4c --json | jq .tasks
     """
-    from celery_app.cli.screen import print_json
+    from celery_app.cli.screen import print_json, timed
     from celery_app.cli.system import find_task, open_client
     from celery_app.cli.task_sheet import print_task
 
     document = find_task(open_client(), task_id).tree()
-    (print_json if as_json else print_task)(document)
+    if as_json:
+        print_json(document)
+    else:
+        print_task(timed(document))
 
 
 @task.command()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
+import threading
 
 from agents.model import ChatModel
 from agents.ollama import OllamaModel
@@ -14,6 +15,9 @@ from celery_app.celery import executions, queue, settings
 from celery_app.stack.profile import current_settings
 from celery_app.worker.execution import Executor
 from celery_app.worker.leases import LeaseKeeper
+
+
+_making = threading.Lock()
 
 
 @functools.cache
@@ -24,7 +28,8 @@ def _executor_of(pid: int) -> Executor:
 
 def executor() -> Executor:
     """Return the executor of this process."""
-    return _executor_of(os.getpid())
+    with _making:
+        return _executor_of(os.getpid())
 
 
 @functools.cache
@@ -35,4 +40,5 @@ def _chat_model_of(pid: int) -> ChatModel:
 
 def chat_model() -> ChatModel:
     """Return the door to the model servers of this process."""
-    return _chat_model_of(os.getpid())
+    with _making:
+        return _chat_model_of(os.getpid())

@@ -26,7 +26,7 @@ from celery_app.cli.main import Door, cli
 from celery_app.cli.plan_table import print_plan
 from celery_app.cli.progress import LinesDisplay
 from celery_app.cli.record import Record
-from celery_app.cli.screen import MOST_DRAWN, line_of, one_line, tree_of
+from celery_app.cli.screen import MOST_DRAWN, line_of, one_line, seconds_of, timed, tree_of
 from celery_app.cli.supervisor import Child, Supervisor
 from celery_app.errors import ConfigurationError, PermissionDenied, ServiceUnavailable, TaskFailed
 from celery_app.stack.home import Home
@@ -277,6 +277,16 @@ def test_a_wide_tree_draws_what_matters_and_counts_the_rest() -> None:
     assert f"… and {len(states) - MOST_DRAWN} succeeded" in text
 
 
+def test_a_parent_starts_with_its_first_subtask() -> None:
+    early, late = "2026-01-01T00:00:00+00:00", "2026-01-01T00:00:05.5+00:00"
+    root = document(started_at=late, finished_at="2026-01-01T00:00:06+00:00")
+    middle = document(1, parent_id=root["id"])
+    below = document(2, parent_id=middle["id"], started_at=early)
+    shown = timed({**root, "tasks": [middle, below]})
+    assert seconds_of(shown) == 6
+    assert [task["started_at"] for task in shown["tasks"]] == [early, early]
+
+
 def test_lines_tell_each_change_once() -> None:
     said: list[str] = []
     display = LinesDisplay(said.append)
@@ -299,7 +309,7 @@ def test_a_plan_and_its_price(capsys: pytest.CaptureFixture[str]) -> None:
                 {"title": "Read", "agent": "researcher", "needs": [], "input_names": ["a.md"]},
                 {"title": "Write", "agent": "writer", "needs": [1], "input_names": []},
             ],
-            "price": {"calls": 2, "tokens": 900, "seconds": 12.4, "critical_path": 12.4},
+            "price": {"calls": 2, "tokens": 900, "seconds": 12.4, "critical_seconds": 12.4},
         }
     )  # fmt: skip
     printed = capsys.readouterr().out

@@ -86,6 +86,15 @@ def test_the_broker_forgets_everything(client: Client) -> None:
     assert_each_recorded_once(handle, [*tasks, join])
 
 
+def test_a_backlog_is_not_mistaken_for_a_loss(client: Client) -> None:
+    tasks = [chore("sleep", 0.5) for _ in range(12)]
+    with WorkerProcess("--concurrency", "1"):
+        handle = client.submit_graph(tasks)
+        handle.result(timeout=60)
+    sent = [event["task_id"] for event in handle.events() if event["kind"] == "published"]
+    assert sorted(sent) == sorted([*(task["id"] for task in tasks), str(handle.id)])
+
+
 def broker_of(url: str) -> redis.Redis:
     if url.startswith("redis+socket://"):
         return redis.Redis(unix_socket_path=url.removeprefix("redis+socket://").split("?")[0])

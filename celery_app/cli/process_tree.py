@@ -1,0 +1,108 @@
+"""What `up` runs: the command lines of its children, and the life of their tree.
+
+Invariant: servers that ran before the tree run after it.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+
+import click
+
+from celery_app.cli.record import Record
+from celery_app.cli.supervisor import Child, Supervisor
+from celery_app.cli.system import prepare, this_home, workers
+from celery_app.errors import AgentSystemError
+from celery_app.stack.profile import embedded_stack, is_embedded
+
+__all__ = ["celery_command", "children", "run_tree"]
+
+_COLOURS = {"worker": "cyan", "beat": "magenta", "flower": "yellow", "up": "green"}
+
+
+def celery_command(command: str, *arguments: str) -> list[str]:
+    """Return the command line of a Celery process of this system, with its defaults."""
+    given = {argument.partition("=")[0] for argument in arguments}
+    defaults: list[str] = []
+    if command == "beat" and given.isdisjoint({"-s", "--schedule", "--help"}):
+        defaults.append(f"--schedule={this_home().folder('run') / 'beat-schedule'}")
+    if command == "flower" and given.isdisjoint({"--address", "--help"}):
+        # Flower asks nobody for a password unless told to: it is for this machine alone.
+        defaults.append("--address=127.0.0.1")
+    if command != "flower" and not any(a.startswith(("-l", "--loglevel")) for a in arguments):
+        defaults.append("--loglevel=INFO")
+    return [sys.executable, "-m", "celery", "-A", "celery_app", command, *defaults, *arguments]
+
+
+def children(with_flower: bool, flower_port: int) -> list[Child]:
+    """Return what `up` runs, one line a process."""
+    found = [
+        # Alone on its broker as a rule: it need not look for neighbours first.
+        Child(
+            "worker",
+            celery_command("worker", "-n", "up@%h", "--without-mingle", "--without-gossip"),
+        ),
+        Child("beat", celery_command("beat")),
+    ]
+    if with_flower and _is_free(flower_port):
+        found.append(Child("flower", celery_command("flower", f"--port={flower_port}")))
+    elif with_flower:
+        _say("up", f"port {flower_port} is taken: no Flower (--flower-port chooses another)")
+    return found
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def run_tree(wanted: Sequence[Child], record: Record, *, detached: bool) -> None:
+    """Run the processes until a signal comes; the embedded servers too, unless they ran before.
+
+    Raises:
+        ServiceUnavailable: A configured server does not answer; nothing was run.
+    """
+    stack = embedded_stack() if is_embedded() else None
+    ours = stack is not None and not stack.running()
+
+    def changed(pids: Mapping[str, int]) -> None:
+        record.write(pids, detached=detached)
+
+    try:
+        # In the background all is prepared: whoever started this did so, and waits for the worker.
+        if not detached:
+            prepare()
+            threading.Thread(target=_tell_when_ready, args=(wanted,), daemon=True).start()
+        Supervisor(wanted, _say, changed).run()
+    finally:
+        if stack is not None and ours:
+            stack.stop()
+            _say("up", "the embedded servers are stopped")
+
+
+def _tell_when_ready(wanted: Sequence[Child]) -> None:
+    try:
+        while not workers(1.0, any_one=True):
+            continue
+    except AgentSystemError as error:
+        _say("up", str(error))
+        return
+    names = ", ".join(child.name for child in wanted)
+    _say("up", f"ready: {names}; Ctrl-C ends it")
+
+
+def _say(name: str, line: str) -> None:
+    prefix = click.style(f"{name:<6} |", fg=_COLOURS.get(name))
+    try:
+        click.echo(f"{prefix} {line}")
+    except OSError:
+        # Nobody reads any more; the children are to go on until they are told to end.
+        return

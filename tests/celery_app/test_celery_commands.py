@@ -1,0 +1,89 @@
+"""Celery's own commands, as any Celery user types them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tests.worker_process import WorkerProcess
+
+
+def celery(*args: str) -> list[str]:
+    return [sys.executable, "-m", "celery", "-A", "celery_app", *args]
+
+
+def test_inspect_shows_the_worker_its_queues_and_its_recovery(worker: WorkerProcess) -> None:
+    def inspected(what: str) -> dict[str, object]:
+        done = subprocess.run(
+            celery("inspect", what, "--json", "--timeout", "5"),
+            capture_output=True, text=True, check=True, env=os.environ,
+        )  # fmt: skip
+        return dict(json.loads(done.stdout.splitlines()[-1]))
+
+    assert any(worker.name in name for name in inspected("ping"))
+    queues = json.dumps(inspected("active_queues"))
+    for queue in ("tasks", "agent.planner", "agent.writer"):
+        assert f'"{queue}"' in queues
+    assert "sent_again" in json.dumps(inspected("stats"))
+
+
+@pytest.mark.parametrize(
+    ("args", "sign"),
+    [
+        (("beat", "--loglevel", "INFO", "--schedule", "{tmp}/schedule"), "beat: Starting"),
+        (("worker", "--loglevel", "INFO", "-P", "solo", "-n", "own@%h", "-Q", "agent.writer"), "ready."),
+    ],
+)
+def test_a_process_starts_and_ends_when_told(
+    worker: WorkerProcess, tmp_path: Path, args: tuple[str, ...], sign: str
+) -> None:
+    log = tmp_path / "log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            celery(*(arg.format(tmp=tmp_path) for arg in args)), stdout=output, stderr=output
+        )
+    try:
+        wait_for(lambda: sign in log.read_text(), process, log)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 0, log.read_text()
+    finally:
+        process.kill()
+
+
+def test_flower_shows_the_worker(worker: WorkerProcess, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            celery("flower", "--port=0", "--address=127.0.0.1", f"--unix_socket={tmp_path}/f.sock"),
+            stdout=output, stderr=output, env=os.environ,
+        )  # fmt: skip
+    try:
+        socket = tmp_path / "f.sock"
+        wait_for(socket.exists, process, log)
+
+        def seen() -> bool:
+            done = subprocess.run(
+                ["curl", "-s", "--unix-socket", str(socket), "http://flower/workers?json=1"],
+                capture_output=True, text=True, check=False,
+            )  # fmt: skip
+            return worker.name in done.stdout
+
+        wait_for(seen, process, log)
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def wait_for(true: object, process: subprocess.Popen[bytes], log: Path, timeout: float = 40) -> None:
+    assert callable(true)
+    deadline = time.monotonic() + timeout
+    while not true():
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.1)
