@@ -21,7 +21,7 @@ setup: .venv/.installed ## make .venv and install everything; later commands dow
 run: setup ## run the main job on the embedded stack
 	$(BIN)/ai-agent run "Summarise the parts of this document and bring them together" --input config/examples/valley-library.md
 
-up: setup ## the embedded stack with worker and beat in the foreground
+up: setup ## the embedded stack with worker, beat and Flower in the foreground
 	$(BIN)/ai-agent up
 
 down: setup ## stop the embedded stack

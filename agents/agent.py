@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from agents.answers import ask, ask_text
-from agents.context import estimate_tokens, room_for, split
+from agents.context import room_for, split
 from agents.errors import ContextOverflow, ReplyTruncated
 from agents.meter import Meter
-from agents.model import ChatModel, ChatOptions, ChatRequest, Message, Usage
+from agents.model import ChatModel, ChatRequest, Message, Usage
 from agents.profile import AgentProfile, AgentType
 from agents.prompt import Prompt
 from agents.quoting import QuoteForm, choices_of

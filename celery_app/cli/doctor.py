@@ -173,14 +173,12 @@ def _server(server: dict[str, Any]) -> Finding:
 
 def _tables() -> Finding:
     from celery_app.celery import database
-    from celery_app.postgres.migrate import schema_files
+    from celery_app.postgres.migrate import pending
 
-    row = database.impatient().row("SELECT to_regclass('schema_migration') AS found")
-    applied = database.rows("SELECT name FROM schema_migration") if row and row.found else ()
-    missing = {name for name, _ in schema_files()} - {row.name for row in applied}
+    missing = pending(database.impatient())
     if missing:
         advice = "the next command that needs them makes them: `ai-agent task list`"
-        return Finding("warn", "tables", f"not there yet: {', '.join(sorted(missing))}", advice)
+        return Finding("warn", "tables", f"not there yet: {', '.join(missing)}", advice)
     return Finding("ok", "tables", "up to date")
 
 

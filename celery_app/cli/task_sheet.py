@@ -46,6 +46,8 @@ def print_task(document: JsonObject) -> None:
     if document["tasks"]:
         click.echo()
         _print_subtasks(document)
+    for call in document["calls"]:
+        click.echo(_call(call))
     if document["result"] is not None:
         click.echo(f"\nresult\n{_shortened(document['result'])}")
 
@@ -62,6 +64,12 @@ def _plan(plan: JsonObject | None) -> str | None:
     if plan is None:
         return None
     return f"version {plan['version']} by {plan['source']} in {plan['tries']} tries"
+
+
+def _call(call: JsonObject) -> str:
+    number = f"call {call['try']}.{call['number']}"
+    tokens = f"{call['prompt_tokens']} read, {call['generated_tokens']} written"
+    return f"{number}  {call['model']} at {call['host']}  {call['seconds']:.1f} s  {tokens}"
 
 
 def _shortened(result: Any) -> str:

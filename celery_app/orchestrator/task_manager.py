@@ -17,6 +17,7 @@ from celery_app.celery import agent_manager, app, choose_agent, graphs, queue, s
 from celery_app.errors import UnknownTask
 from celery_app.queues import PriorityQueue
 from celery_app.store.graphs import GraphStore
+from celery_app.store.journal import JournalStore
 from celery_app.store.records import TaskRecord
 from celery_app.store.tasks import TaskStore
 from celery_app.worker.blueprint import draw
@@ -101,7 +102,7 @@ class TaskManager:
         return self._store.get(str(task_id))
 
     def tree(self, task_id: UUID | str) -> dict[str, Any]:
-        """Return a task's public document with all its descendants under ``tasks``.
+        """Return a task's public document, its plan and model calls, all descendants under ``tasks``.
 
         Raises:
             UnknownTask: There is none with this id.
@@ -110,6 +111,7 @@ class TaskManager:
         return {
             **root.as_json(),
             "plan": self._store.plan_of(root.id),
+            "calls": JournalStore(self._store.database).calls(root.id),
             "tasks": [record.as_json() for record in below],
         }
 

@@ -23,6 +23,19 @@ def schema_files() -> list[tuple[str, str]]:
     return [(entry.name, entry.read_text(encoding="utf-8")) for entry in files]
 
 
+def pending(database: Database) -> list[str]:
+    """Return the names of the migrations that this database still lacks.
+
+    Raises:
+        ServiceUnavailable: Postgres does not answer.
+    """
+    known: set[str] = set()
+    row = database.row("SELECT to_regclass('schema_migration') IS NOT NULL AS there")
+    if row is not None and row.there:
+        known = {row.name for row in database.rows("SELECT name FROM schema_migration")}
+    return [name for name, _ in schema_files() if name not in known]
+
+
 def migrate(database: Database) -> list[str]:
     """Apply what is missing; return the names of the files that were applied.
 

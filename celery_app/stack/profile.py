@@ -16,6 +16,7 @@ from celery_app.sources import Source
 from celery_app.stack.home import Home
 from celery_app.stack.llama import LlamaServer
 from celery_app.stack.postgres import DATABASE, PORT, USER, PostgresServer
+from celery_app.stack.server import Server
 from celery_app.stack.stack import Stack
 from celery_app.stack.valkey import ValkeyServer
 
@@ -47,8 +48,21 @@ def current_settings(
 
 
 def embedded_stack(environ: Mapping[str, str] = os.environ) -> Stack:
-    """Return the stack of the home that the environment names, started or not."""
-    return Stack(Home.of(environ).path)
+    """Return the stack of the home that the environment names, started or not.
+
+    Servers that the environment replaces by others are left out.
+    """
+    home = Home.of(environ).path
+    components = current_settings(environ).components
+    postgres, valkey, model = PostgresServer(home), ValkeyServer(home), LlamaServer(home)
+    used: list[Server] = []
+    if components.database.host == str(postgres.socket.parent):
+        used.append(postgres)
+    if str(components.message_bus.unix_socket) == str(valkey.socket):
+        used.append(valkey)
+    if model.address in components.ollama.urls:
+        used.append(model)
+    return Stack(home, used)
 
 
 def ensure_stack(environ: Mapping[str, str] = os.environ) -> None:

@@ -121,6 +121,13 @@ def _insert(connection: Connection, tasks: Sequence[NewTask], edges: Sequence[Ne
     ids = [task.id for task in tasks]
     connection.execute(
         text(
+            "UPDATE task SET started_at = clock_timestamp() "
+            "WHERE id = ANY (:ids) AND state = 'expanded' AND started_at IS NULL"
+        ),
+        {"ids": ids},
+    )
+    connection.execute(
+        text(
             """
             WITH ready AS (
                 UPDATE task SET state = 'queued', queued_at = clock_timestamp()

@@ -146,6 +146,7 @@ class TaskRecord:
             "parent_id": self.parent_id,
             "type": self.type,
             "description": self.spec.get("description", ""),
+            "task": self.spec.get("task"),
             "state": str(self.state),
             "agent": self.agent,
             "priority": self.priority,

@@ -16,7 +16,6 @@ from celery_app.stack.profile import current_settings
 from celery_app.worker.execution import Executor
 from celery_app.worker.leases import LeaseKeeper
 
-
 _making = threading.Lock()
 
 

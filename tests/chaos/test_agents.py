@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.worker_process import WorkerProcess
 
 from celery_app.client import Client, TaskHandle
+from tests.worker_process import WorkerProcess
 
 pytestmark = [pytest.mark.chaos, pytest.mark.model, pytest.mark.timeout(300)]
 

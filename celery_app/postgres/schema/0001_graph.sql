@@ -164,9 +164,12 @@ RETURNS TABLE (fence bigint, attempt integer, tries integer, root_id text, paren
                seconds_left double precision, spec bytea) LANGUAGE sql AS $$
     WITH claimed AS (
         UPDATE task t
-           SET state = 'running', fence = nextval('fence'), owner = p_owner, attempts = attempts + 1,
+           SET state = 'running', fence = nextval('fence'), owner = p_owner, due_at = NULL,
                lease_until = clock_timestamp() + make_interval(secs => p_seconds),
-               started_at = clock_timestamp(), due_at = NULL
+               -- Collecting is the end of an attempt, not one more.
+               attempts = t.attempts + (p_name <> 'task.collect')::integer,
+               started_at = CASE WHEN p_name = 'task.collect' THEN coalesce(t.started_at, clock_timestamp())
+                                 ELSE clock_timestamp() END
          WHERE t.id = p_id AND t.name = p_name AND t.state = 'queued'
            AND (t.due_at IS NULL OR t.due_at <= clock_timestamp())
         RETURNING t.*
@@ -289,7 +292,7 @@ BEGIN
                         THEN 'expanded' ELSE 'pending' END,
            unmet = (SELECT count(*) FROM edge e WHERE e.body_id = t.id AND e.satisfied IS NULL),
            tries = t.tries + 1, losses = 0, cause = NULL, result = NULL, error = NULL,
-           queued_at = NULL, published_at = NULL, due_at = NULL, finished_at = NULL
+           queued_at = NULL, published_at = NULL, due_at = NULL, started_at = NULL, finished_at = NULL
      WHERE t.id = ANY (again);
     WITH freed AS (
         UPDATE task t SET state = 'queued', queued_at = clock_timestamp()
