@@ -9,6 +9,7 @@ Invariant: the parts together hold every word of the inputs but the headings, an
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 
@@ -90,9 +91,7 @@ def _gathered(parts: list[TaskInput]) -> list[TaskInput]:
     if len(parts) <= MOST_PARTS:
         return parts
     bounds = [len(parts) * run // MOST_PARTS for run in range(MOST_PARTS + 1)]
-    return _renamed(
-        [_joined(parts[start:end]) for start, end in zip(bounds, bounds[1:], strict=False)]
-    )
+    return _renamed([_joined(parts[start:end]) for start, end in itertools.pairwise(bounds)])
 
 
 def _joined(parts: Sequence[TaskInput]) -> TaskInput:

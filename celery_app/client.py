@@ -16,9 +16,11 @@ from uuid import UUID
 from celery.exceptions import TimeoutError as CeleryTimeout
 from celery.result import AsyncResult
 
+from agents.presence import check_presence
 from celery_app.celery import agent_manager, app, database, prepare
 from celery_app.errors import WaitTimeout
 from celery_app.orchestrator.task_manager import TaskManager
+from celery_app.stack.profile import current_settings
 from celery_app.store.journal import JournalStore
 from celery_app.worker.binding import chat_model
 from workflows.errors import InvalidTask
@@ -180,6 +182,16 @@ class Client:
             {"description": description or f"graph of {len(tasks)} tasks", "subtasks": subtasks}
         )
 
+    def check_models(self) -> None:
+        """Make sure that the models of the roster are to be had, before somebody waits for them.
+
+        Raises:
+            ModelUnreachable: No model server answers.
+            ModelMissing: Those that answer lack a model.
+        """
+        for model in sorted({profile.model for profile in agent_manager().profiles}):
+            check_presence(current_settings().ollama_hosts, model)
+
     def task(self, task_id: UUID | str) -> TaskHandle:
         """Return the handle of a task that was handed in before, here or elsewhere."""
         return TaskHandle(task_id, self._manager)
@@ -194,7 +206,8 @@ def _validated(given: Task | Mapping[str, Any], place: str) -> Task:
     try:
         return Task.read(given)
     except InvalidTask as error:
-        raise InvalidTask(f"{place}: {error}") from error
+        words = str(error).removeprefix("the task is refused: ")
+        raise InvalidTask(f"{place}: {words}") from error
 
 
 def _as_input(given: TaskInput | Path | str) -> TaskInput:

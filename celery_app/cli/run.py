@@ -62,10 +62,11 @@ def run(
     """
     from celery_app.cli.system import open_client
 
-    if plan_only:
-        _print_plan(open_client(), job, inputs, as_json)
-        return
     client = open_client()
+    client.check_models()
+    if plan_only:
+        _print_plan(client, job, inputs, as_json)
+        return
     handle = client.submit(
         job, inputs=list(inputs), priority=priority, deadline=deadline, plan=plan
     )

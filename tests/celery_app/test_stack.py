@@ -29,13 +29,17 @@ from celery_app.stack.postgres import DATABASE, USER, PostgresServer
 from celery_app.stack.profile import current_settings, embedded_stack, ensure_stack, is_embedded
 from celery_app.stack.stack import Stack
 from celery_app.stack.valkey import ValkeyServer
+from tests.celery_app.conftest import data_servers
 
 PROJECT = Path(celery_app.__path__[0]).parent
 START = """
 import sys
 from pathlib import Path
+from celery_app.stack.postgres import PostgresServer
 from celery_app.stack.stack import Stack
-stack = Stack(Path(sys.argv[1]))
+from celery_app.stack.valkey import ValkeyServer
+home = Path(sys.argv[1])
+stack = Stack(home, [PostgresServer(home), ValkeyServer(home)])
 stack.start()
 print(*(status["pid"] for status in stack.status()))
 """
@@ -224,7 +228,8 @@ def test_servers_outlive_the_process_that_started_them_and_a_race_starts_one_set
 
 
 def test_a_long_home_is_reached_through_a_short_private_path(tmp_path: Path) -> None:
-    stack = Stack(tmp_path / ("long" * 30))
+    home = tmp_path / ("long" * 30)
+    stack = Stack(home, data_servers(home))
     link = stack.home.link
     try:
         stack.start()
@@ -247,7 +252,7 @@ def test_an_ordinary_user_runs_its_own_stack(stack: Stack) -> None:
     home = folder / "home"
 
     def as_nobody() -> None:
-        mine = Stack(home)
+        mine = Stack(home, data_servers(home))
         try:
             mine.start()
             assert ask(home, "SELECT 1") == 1

@@ -53,7 +53,12 @@ def test_only_a_user_retries_and_only_what_failed_or_was_cancelled() -> None:
         for new in manager.targets(old, by_user=True) - manager.targets(old)
     }
 
-    assert added == {("failed", "queued"), ("cancelled", "queued")}
+    again = {"pending", "queued", "expanded"}
+    assert {new for old, new in added if old == "failed"} == again
+    assert {new for old, new in added if old == "cancelled"} == again
+    # What was skipped for their sake waits once more.
+    assert {new for old, new in added if old == "skipped"} == {"pending"}
+    assert {old for old, _ in added} == {"failed", "cancelled", "skipped"}
 
 
 def test_final_states_are_those_that_nothing_follows() -> None:

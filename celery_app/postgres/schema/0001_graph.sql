@@ -145,10 +145,22 @@ BEGIN
 END $$;
 
 
+-- What the broker must be told about one task. The tasks of one chain share their head.
+CREATE TYPE message AS (
+    head      text,
+    id        text,
+    name      text,
+    queue     text,
+    priority  smallint,
+    type      text,
+    agent     text,
+    root_id   text,
+    parent_id text
+);
+
+
 -- What must be sent to the broker for the given heads: each head, then the tasks of its chain.
-CREATE FUNCTION messages_for(p_ids text[])
-RETURNS TABLE (head text, id text, name text, queue text, priority smallint, type text, agent text,
-               root_id text, parent_id text) LANGUAGE sql STABLE AS $$
+CREATE FUNCTION messages_for(p_ids text[]) RETURNS SETOF message LANGUAGE sql STABLE AS $$
     SELECT h.id, t.id, t.name, t.queue, t.priority, t.type, t.agent, t.root_id, t.parent_id
       FROM unnest(p_ids) WITH ORDINALITY AS wanted (id, rank)
       JOIN task h ON h.id = wanted.id
@@ -188,8 +200,7 @@ $$;
 -- Called again with the same fence after a lost connection it changes nothing and returns nothing.
 CREATE FUNCTION finish_task(p_id text, p_fence bigint, p_state text, p_result bytea, p_error bytea,
                             p_prompt_tokens integer, p_generated_tokens integer, p_chained text)
-RETURNS TABLE (head text, id text, name text, queue text, priority smallint, type text, agent text,
-               root_id text, parent_id text) LANGUAGE plpgsql AS $$
+RETURNS SETOF message LANGUAGE plpgsql AS $$
 DECLARE
     before   task%ROWTYPE;
     released text[];
@@ -224,9 +235,7 @@ END $$;
 
 -- Cancel a task and everything below it. Returns what became ready elsewhere because of it, so that
 -- it can be published; running members hear of it on the channel task_cancelled.
-CREATE FUNCTION cancel_task(p_id text)
-RETURNS TABLE (head text, id text, name text, queue text, priority smallint, type text, agent text,
-               root_id text, parent_id text) LANGUAGE plpgsql AS $$
+CREATE FUNCTION cancel_task(p_id text) RETURNS SETOF message LANGUAGE plpgsql AS $$
 DECLARE
     cancelled text[];
     released  text[];
@@ -258,9 +267,7 @@ END $$;
 -- Try again, because a person asks for it: what failed or was cancelled at or below a task, what was
 -- skipped for its sake, and the parents that judged it. Results that are there stay. Returns what is
 -- to be published now.
-CREATE FUNCTION retry_task(p_id text)
-RETURNS TABLE (head text, id text, name text, queue text, priority smallint, type text, agent text,
-               root_id text, parent_id text) LANGUAGE plpgsql AS $$
+CREATE FUNCTION retry_task(p_id text) RETURNS SETOF message LANGUAGE plpgsql AS $$
 DECLARE
     again text[];
     ready text[];
