@@ -18,13 +18,14 @@ from agents.meter import Meter
 from agents.model import ChatModel, ChatRequest, Message, Usage
 from agents.profile import AgentProfile, AgentType
 from agents.prompt import Prompt
-from agents.quoting import QuoteForm, choices_of
+from agents.quoting import QuoteForm, choices_of, longest_quote
 from agents.sentences import first_sentences, whole_sentences
 from workflows.task import Task, TaskInput
 
 __all__ = ["Agent", "AgentProfile", "AgentType", "Answer"]
 
 _MOST_ROUNDS = 6
+_QUOTES = 3
 _IN_SHORT = "What matters most in all of these results?"
 
 
@@ -83,24 +84,26 @@ class _Job:
         """Answer without a text."""
         return self._free(Prompt.load("write").fill(job=words, **self._manner()))
 
-    def read(self, words: str, text: str) -> str:
-        """Answer from a text of any length."""
+    def read(self, words: str, text: str, *, quotes: bool = False) -> str:
+        """Answer from a text of any length; with `quotes` in the text's own sentences."""
+        quotes = quotes or self._profile.quotes
         for _ in range(_MOST_ROUNDS):
-            pieces = split(text, self._room(words))
+            pieces = split(text, self._room(words, quotes))
             if len(pieces) == 1:
-                return self._piece(words, text)
-            text = "\n\n".join(self._piece(words, piece) for piece in pieces if piece.strip())
+                return self._piece(words, text, quotes)
+            text = "\n\n".join(
+                self._piece(words, piece, quotes) for piece in pieces if piece.strip()
+            )
         raise ContextOverflow(
             f"the text did not get short enough in {_MOST_ROUNDS} rounds of reading: "
             f"raise num_ctx or reads of {self._profile.name}"
         )
 
-    def _piece(self, words: str, text: str) -> str:
-        most = self._profile.sentences
-        if self._profile.quotes and most is not None and (choices := choices_of(text, most)):
-            quotes = QuoteForm(choices)
+    def _piece(self, words: str, text: str, quotes: bool) -> str:
+        if quotes and (choices := choices_of(text, self._profile.sentences or _QUOTES)):
+            quoting = QuoteForm(choices)
             request = self._request(Prompt.load("quote").fill(job=words, text=text))
-            return ask(self._model, quotes.sized(request), quotes.form())
+            return ask(self._model, quoting.sized(request), quoting.form())
         return self._free(Prompt.load("read").fill(job=words, text=text, **self._manner()))
 
     def _free(self, messages: tuple[Message, ...]) -> str:
@@ -127,22 +130,19 @@ class _Job:
         limit = "" if most is None else f"Write at most {most} sentences."
         return {"agent": f"the {self._profile.type}", "limit": limit}
 
-    def _room(self, words: str) -> int:
+    def _room(self, words: str, quotes: bool) -> int:
         """Return how many tokens of text one call can take."""
         empty = Prompt.load("read").fill(job=words, text="", **self._manner())
-        room = room_for(self._request(empty)) - _spare(self._profile)
+        room = room_for(self._request(empty))
+        if quotes:
+            room -= longest_quote(self._profile.sentences or _QUOTES)
         return min(room, self._profile.reads or room)
-
-
-def _spare(profile: AgentProfile) -> int:
-    # Quotes may need more room than the options give to an answer.
-    return profile.options.num_predict if profile.quotes else 0
 
 
 def _assembled(job: _Job, results: Sequence[TaskInput]) -> str:
     """Put every result under its heading as it is, below what the model finds most important."""
     sections = "\n\n".join(f"## {result.name}\n\n{result.text.strip()}" for result in results)
-    opening = job.read(_IN_SHORT, sections)
+    opening = job.read(_IN_SHORT, sections, quotes=True)
     return f"**In short:** {opening}\n\n{sections}"
 
 

@@ -48,15 +48,16 @@ class AgentProfile(BaseModel):
     quotes: bool = Field(
         False,
         description=(
-            "Whether it answers about a text in the text's own sentences, which its model chooses; "
-            "needs `sentences`. For models that mix up facts when they retell."
+            "Whether it answers about a text in the text's own sentences, which its model chooses. "
+            "For models that mix up facts when they retell."
         ),
     )
     joins: Literal["assemble", "rewrite"] = Field(
         "rewrite",
         description=(
-            "How several results become one: `assemble` puts each under its heading, below an "
-            "opening by the model; `rewrite` has the model make one text of all."
+            "How several results become one: `assemble` puts each as it is under its heading, "
+            "below the sentences that the model finds most important; `rewrite` has the model make "
+            "one text of all."
         ),
     )
     plan_form: Literal["keyed", "outline"] = Field(

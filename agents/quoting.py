@@ -17,7 +17,7 @@ from agents.context import estimate_tokens
 from agents.model import ChatRequest
 from agents.sentences import paragraphs, stands_alone
 
-__all__ = ["QuoteForm", "choices_of"]
+__all__ = ["QuoteForm", "choices_of", "longest_quote"]
 
 _LONGEST_CHOICE = 400
 _JSON_TOKENS = 12
@@ -83,3 +83,8 @@ def _runs(count: int, most: int) -> list[tuple[int, int]]:
     """Divide `count` things into at most `most` runs of nearly equal length."""
     runs = min(count, most)
     return [(count * run // runs, count * (run + 1) // runs) for run in range(runs)]
+
+
+def longest_quote(most: int) -> int:
+    """Return the most tokens that an answer of `most` sentences can take, whatever the script."""
+    return most * (_LONGEST_CHOICE + _JSON_TOKENS)
