@@ -18,7 +18,7 @@ from rich.live import Live
 from rich.tree import Tree
 
 from celery_app.cli.options import JsonObject
-from celery_app.cli.screen import line_of, timed, tree_of
+from celery_app.cli.screen import line_of, plan_line, timed, tree_of
 from celery_app.cli.system import note
 
 if TYPE_CHECKING:
@@ -120,6 +120,7 @@ class LinesDisplay:
     def __init__(self, say: Callable[[str], None] = note) -> None:
         self._say = say
         self._states: dict[str, str] = {}
+        self._planned = False
 
     def __enter__(self) -> Self:
         return self
@@ -134,6 +135,9 @@ class LinesDisplay:
 
     def show(self, document: JsonObject) -> None:
         """Say what changed since the last look; tasks that only wait are not news."""
+        if document["plan"] and not self._planned:
+            self._planned = True
+            self._say(plan_line(document["plan"]))
         for task in (document, *document["tasks"]):
             before = self._states.get(task["id"], "pending")
             self._states[task["id"]] = task["state"]

@@ -23,6 +23,7 @@ from celery_app.cli.options import JsonObject
 __all__ = [
     "line_of",
     "one_line",
+    "plan_line",
     "print_json",
     "print_pairs",
     "print_result",
@@ -107,12 +108,25 @@ def line_of(task: JsonObject, width: int = 72) -> str:
     return f"{'  '.join(words)}  {_title(task, width)}{error}"
 
 
+def plan_line(plan: JsonObject) -> str:
+    """Return in one line who made a plan, at what cost, and how many steps it has."""
+    steps, tries = len(plan["steps"]), plan["tries"]
+    tokens = plan["tokens"]["prompt"] + plan["tokens"]["generated"]
+    return (
+        f"plan  source: {plan['source']}  {steps} steps  "
+        f"{tries} {'try' if tries == 1 else 'tries'}  {tokens} tokens"
+    )
+
+
 def tree_of(document: JsonObject, width: int = 100) -> Tree:
     """Return the tree of a task and its descendants, as `handle.tree()` gives them."""
     below: dict[str, list[JsonObject]] = {}
     for task in document["tasks"]:
         below.setdefault(task["parent_id"], []).append(task)
-    root = Tree(_label(document, width), guide_style="dim")
+    label = _label(document, width)
+    if document.get("plan"):
+        label = Text.assemble(label, "\n", (plan_line(document["plan"]), "dim"))
+    root = Tree(label, guide_style="dim")
     open_nodes = [(root, document["id"])]
     while open_nodes:
         node, task_id = open_nodes.pop()

@@ -44,13 +44,20 @@ class Until:
 
 
 @dataclass(frozen=True)
+class Reached:
+    """Sets an event when the answer has come so far."""
+
+    event: threading.Event
+
+
+@dataclass(frozen=True)
 class Forever:
     """Says the same again and again."""
 
     line: bytes
 
 
-Step = bytes | End | Until | Forever
+Step = bytes | End | Until | Reached | Forever
 
 
 @dataclass(frozen=True)
@@ -90,7 +97,7 @@ def done(text: str = "", reason: str | None = "stop", **counts: int) -> bytes:
 
 def whole(*texts: str, **counts: int) -> Answer:
     """Return an answer that is as it should be."""
-    return Answer((*map(part, texts), done(**counts)))
+    return Answer((*map(part, texts), done("", "stop", **counts)))
 
 
 def refusal(status: int, error: Any) -> Answer:
@@ -112,7 +119,7 @@ class OllamaServer:
         for answer in answers:
             self._answers.put(answer)
         self._listener = _Listener(self)
-        self.host = "127.0.0.1:{}".format(self._listener.server_address[1])
+        self.host = f"127.0.0.1:{self._listener.server_address[1]}"
         self._thread = threading.Thread(target=self._listener.serve_forever, args=(0.01,))
 
     def __enter__(self) -> Self:
@@ -181,9 +188,10 @@ class _Handler(BaseHTTPRequestHandler):
         except OSError:
             self._client_went()
 
-    do_GET = do_POST
+    def do_GET(self) -> None:
+        self.do_POST()
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, *args: object) -> None:
         return
 
     def _say(self, answer: Answer) -> None:
@@ -203,6 +211,9 @@ class _Handler(BaseHTTPRequestHandler):
         """Do one step; return whether the answer goes on."""
         if isinstance(step, bytes):
             self.wfile.write(b"%x\r\n%s\r\n" % (len(step), step))
+            return True
+        if isinstance(step, Reached):
+            step.event.set()
             return True
         if isinstance(step, Until):
             return self._wait(step.event)
