@@ -45,7 +45,7 @@ class Limits:
     """How long a call may take, in seconds.
 
     `first` is the wait for the first text, in which a server may have to load the model; `silence`
-    the longest pause after it; `total` the whole call.
+    the longest pause after it; `total` the whole call, on however many hosts.
     """
 
     connect: float = 5.0
@@ -90,8 +90,9 @@ class OllamaModel:
         Raises the `AgentError` of the last host that was asked.
         """
         hosts = self._by_load()
+        started = time.monotonic()
         for position, host in enumerate(hosts, start=1):
-            call = _Call(host, request, self.limits, self.keep_alive, on_text, cancel)
+            call = _Call(host, request, self.limits, self.keep_alive, started, on_text, cancel)
             try:
                 with self._counted(host):
                     return call.run()
@@ -136,6 +137,7 @@ class _Call:
         request: ChatRequest,
         limits: Limits,
         keep_alive: str,
+        started: float,
         on_text: Callable[[str], None] | None,
         cancel: threading.Event | None,
     ) -> None:
@@ -148,7 +150,7 @@ class _Call:
         self._wire = Wire()
         self._arrived: queue.SimpleQueue[ollama.ChatResponse | Exception | None]
         self._arrived = queue.SimpleQueue()
-        self._started = time.monotonic()
+        self._started = started
         self._text: list[str] = []
 
     @property
@@ -193,12 +195,15 @@ class _Call:
         # The client has no limit of its own. Silence is measured by whoever waits; this one only
         # ends the thread should nobody wait any more.
         patience = max(self._limits.first, self._limits.silence) + 1
-        return ollama.Client(
-            self._host,
-            transport=self._wire,
-            timeout=httpx.Timeout(patience, connect=self._limits.connect),
-            headers={"accept-encoding": "identity"},
-        )
+        try:
+            return ollama.Client(
+                self._host,
+                transport=self._wire,
+                timeout=httpx.Timeout(patience, connect=self._limits.connect),
+                headers={"accept-encoding": "identity"},
+            )
+        except ValueError as error:
+            raise httpx.InvalidURL(str(error)) from error
 
     def _next(self) -> ollama.ChatResponse | None:
         quiet_since = time.monotonic()

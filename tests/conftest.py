@@ -23,6 +23,8 @@ os.environ.update(
         "AI_AGENT__LEASES__RENEW_SECONDS": "1",
         "AI_AGENT__RECOVERY__INTERVAL": "1",
         "AI_AGENT__RECOVERY__GRACE": "2",
+        "AI_AGENT__IMPORTS": "[tests.own_tasks]",
+        "PYTHONPATH": str(Path(__file__).parents[1]),
     }
 )
 

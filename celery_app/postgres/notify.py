@@ -15,6 +15,7 @@ import select
 import socket
 import threading
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import psycopg2
@@ -128,7 +129,7 @@ class Listener:
             payloads = [notify.payload for notify in connection.notifies]
             connection.notifies.clear()
             if payloads:
-                self._guarded(lambda heard_now=payloads: self._on_payloads(heard_now))  # type: ignore[misc]
+                self._guarded(partial(self._on_payloads, payloads))
 
     def _guarded(self, call: Callable[[], None]) -> None:
         try:

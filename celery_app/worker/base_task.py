@@ -6,13 +6,16 @@ message that carries the graph header is claimed, leased and fenced.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from celery import Task
 from celery.exceptions import Retry
 
 from celery_app.postgres.backend import is_graph_task
+from celery_app.store.records import Claim
 from celery_app.worker.binding import executor
+from celery_app.worker.execution import current_execution
 
 
 class AgentTask(Task):
@@ -25,7 +28,12 @@ class AgentTask(Task):
         request = self.request
         if request.called_directly or not is_graph_task(request):
             return super().__call__(*args, **kwargs)
-        return executor().run(request.id, self.name, _next_in_chain(request), self.run)
+        return executor().run(request.id, self.name, _next_in_chain(request), self._as_step)
+
+    def _as_step(self, *args: Any, **kwargs: Any) -> Any:
+        # What Celery's own retry arithmetic reads.
+        self.request.retries = _claim().tries
+        return self.run(*args, **kwargs)
 
     def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         """Send the task; as a step of a graph without arguments, which Celery would miss."""
@@ -33,15 +41,37 @@ class AgentTask(Task):
             return super().apply_async(args, kwargs, **options)
         return self.app.send_task(self.name, task_type=self, **options)
 
-    def retry(self, *args: Any, **kwargs: Any) -> Any:
-        """Try again later; for a step of a graph the delay is kept in Postgres, not in a worker."""
+    def retry(
+        self,
+        args: Any = None,
+        kwargs: Any = None,
+        exc: Exception | None = None,
+        throw: bool = True,
+        eta: datetime | None = None,
+        countdown: float | None = None,
+        max_retries: int | None = None,
+        **options: Any,
+    ) -> Any:
+        """Try again later; for a step of a graph the delay is kept in Postgres, not in a worker.
+
+        Raises:
+            Retry: Always; the executor puts the step back.
+            MaxRetriesExceededError: It has been tried often enough (or `exc`, if given).
+        """
         if self.request.called_directly or not is_graph_task(self.request):
-            return super().retry(*args, **kwargs)
-        countdown = kwargs.get("countdown")
-        raise Retry(
-            exc=kwargs.get("exc"),
-            when=self.default_retry_delay if countdown is None else countdown,
-        )
+            return super().retry(args, kwargs, exc, throw, eta, countdown, max_retries, **options)
+        limit = self.max_retries if max_retries is None else max_retries
+        if limit is not None and _claim().tries >= limit:
+            raise exc or self.MaxRetriesExceededError(f"{self.name} was tried {limit + 1} times")
+        if eta is not None:
+            countdown = (eta - datetime.now(UTC)).total_seconds()
+        raise Retry(exc=exc, when=self.default_retry_delay if countdown is None else countdown)
+
+
+def _claim() -> Claim:
+    execution = current_execution()
+    assert execution is not None, "a step of a graph runs under a claim"
+    return execution.claim
 
 
 def _next_in_chain(request: Any) -> str | None:

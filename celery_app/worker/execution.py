@@ -190,7 +190,8 @@ def _told(error: BaseException) -> dict[str, Any]:
 def _pause_before_retry(claim: Claim, error: Exception) -> float | None:
     """Return the seconds to wait before the next try, or None if the error is final."""
     if isinstance(error, Retry):
-        return max(0.0, float(error.when or 0)) if claim.tries < _most_tries(claim) else None
+        # The task has counted its own tries; see AgentTask.retry.
+        return max(0.0, float(error.when or 0))
     policy = claim.spec.get("retry") or {}
     named = {cls.__name__ for cls in type(error).__mro__} & set(policy.get("on") or ["Exception"])
     retryable = getattr(error, "retryable", None)

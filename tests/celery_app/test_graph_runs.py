@@ -159,6 +159,24 @@ def test_an_error_is_tried_again_as_its_policy_says(client: Client) -> None:
     assert handle.tree()["tasks"][0]["attempts"] == 2
 
 
+def own(name: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    return {"id": str(uuid4()), "task": f"own.{name}", "args": list(args), "kwargs": kwargs}
+
+
+def test_a_users_own_tasks_are_steps_under_their_own_names(client: Client) -> None:
+    words = own("join_words", "good", "day", between=", ")
+    patient = {**own("third_time"), "dependencies": [words["id"]]}
+    handle = client.submit_graph([words, patient])
+    assert handle.result(timeout=30) == {words["id"]: "good, day", patient["id"]: 2}
+    assert [task["attempts"] for task in handle.tree()["tasks"]] == [1, 3]
+
+
+@pytest.mark.parametrize(("name", "words"), [("never", "still wobbling"), ("no_json", "JSON")])
+def test_what_a_users_task_does_wrong_is_told(client: Client, name: str, words: str) -> None:
+    with pytest.raises(TaskFailed, match=words):
+        client.submit_graph([own(name)]).result(timeout=30)
+
+
 def test_subtasks_may_have_subtasks(client: Client) -> None:
     a, b, c = echo("a"), echo("b"), echo("c")
     inner = {
