@@ -91,12 +91,13 @@ class _Job:
             pieces = split(text, self._room(words, quotes))
             if len(pieces) == 1:
                 return self._piece(words, text, quotes)
-            text = "\n\n".join(
-                self._piece(words, piece, quotes) for piece in pieces if piece.strip()
-            )
+            gained = [self._piece(words, one, quotes) for one in pieces if one.strip()]
+            if sum(map(len, gained)) >= len(text):
+                break
+            text = "\n\n".join(gained)
         raise ContextOverflow(
-            f"the text did not get short enough in {_MOST_ROUNDS} rounds of reading: "
-            f"raise num_ctx or reads of {self._profile.name}"
+            f"reading in pieces does not make the text short enough for {self._profile.name}: "
+            "raise its num_ctx or reads, or lower its sentences or num_predict"
         )
 
     def _piece(self, words: str, text: str, quotes: bool) -> str:

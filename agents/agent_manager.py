@@ -136,13 +136,21 @@ def _profiles(text: str, name: str) -> list[AgentProfile]:
         raise InvalidRoster(f"{name} lists no agents: begin with `agents:` and their names")
     if unknown := sorted(map(str, data.keys() - {"agents", "defaults"})):
         raise InvalidRoster(f"{name} has the key {unknown[0]!r}: use agents and defaults")
-    defaults = data.get("defaults") or {}
-    return [_profile(key, _merged(defaults, entry), name) for key, entry in data["agents"].items()]
+    defaults = _section(data.get("defaults"), f"{name}: defaults")
+    return [
+        _profile(key, defaults, _section(entry, f"{name}: agent {key!r}"), name)
+        for key, entry in data["agents"].items()
+    ]
 
 
-def _profile(key: object, entry: dict[str, Any], name: str) -> AgentProfile:
+def _profile(key: object, defaults: dict[str, Any], own: dict[str, Any], name: str) -> AgentProfile:
+    options = {
+        **_section(defaults.get("options"), f"{name}: defaults: options"),
+        **_section(own.get("options"), f"{name}: agent {key!r}: options"),
+    }
+    values = {"name": key, "type": key, **defaults, **own, "options": options}
     try:
-        return AgentProfile.model_validate({"name": key, "type": key, **entry})
+        return AgentProfile.model_validate(values)
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in fault["loc"])
@@ -151,9 +159,9 @@ def _profile(key: object, entry: dict[str, Any], name: str) -> AgentProfile:
         ) from error
 
 
-def _merged(defaults: dict[str, Any], entry: Any) -> dict[str, Any]:
-    if not isinstance(entry, dict | None):
-        return {"type": entry}
-    own = entry or {}
-    options = {**defaults.get("options", {}), **own.get("options", {})}
-    return {**defaults, **own, "options": options}
+def _section(value: Any, where: str) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise InvalidRoster(f"{where} is {str(value)[:60]!r}: give keys and values")
+    return value

@@ -78,7 +78,7 @@ def _packed(units: Iterable[str], room: int) -> list[str]:
     """Join neighbours as long as they fit; a unit that is too large alone stays alone."""
     packed: list[str] = []
     taken = 0
-    for unit in units:
+    for unit in filter(None, units):
         size = estimate_tokens(unit)
         if packed and taken + size <= room:
             packed[-1] += unit

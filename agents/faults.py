@@ -45,7 +45,8 @@ def fault_of(error: Exception, host: str, request: ChatRequest) -> AgentError:
         )
     if isinstance(error, httpx.TimeoutException):
         return ModelUnreachable(f"{host} was silent for too long: it may be overloaded")
-    if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
+    # Addresses that make no sense are refused as plain values; wrong lines as classes of their own.
+    if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol) or type(error) is ValueError:
         return ModelRefused(f"{host!r} is no address of a server: write it as host:port")
     if isinstance(error, httpx.TransportError):
         return IncompleteReply(f"{host} broke off its reply ({words}): ask again")

@@ -101,6 +101,7 @@ def outline(job: str, staff: Staff) -> PlanQuestion:
     def read(data: Any) -> list[PlanStep]:
         titles = [_title(title) for _, title in _in_order(_dict(data))]
         plan_gate.check_titles(job, titles, longest=_LONGEST_TITLE)
+        plan_gate.check_verbs(titles)
         return [
             PlanStep(
                 title=title,

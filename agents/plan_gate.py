@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from agents.vocabulary import ACTIONS, ENDINGS, READING, asked_for, content_words
+from agents.vocabulary import ACTIONS, ENDINGS, READING, asked_for, content_words, says_what_to_do
 from workflows.plan import PlanStep
 
-__all__ = ["check_actions", "check_titles", "check_use"]
+__all__ = ["check_actions", "check_titles", "check_use", "check_verbs"]
 
 _ALIKE = 0.7
 _DEFAULT_ENDING = "Bring together"
@@ -49,7 +49,8 @@ def check_titles(job: str, titles: Sequence[str], *, longest: int, fewest: int =
             raise ValueError(f"step {number} {title!r} does not say what to do")
         if len(title) >= longest:
             raise ValueError(f"step {number} is too long; use less than {longest} letters")
-        if _alike(words, wanted) and len(words) >= len(wanted):
+        # The last step may well be the job itself, once everything else is there.
+        if number < len(titles) and _alike(words, wanted) and len(words) >= len(wanted):
             raise ValueError(f"step {number} only repeats the job")
         if any(_alike(words, earlier) for earlier in known):
             raise ValueError(f"step {number} {title!r} repeats an earlier step")
@@ -57,6 +58,13 @@ def check_titles(job: str, titles: Sequence[str], *, longest: int, fewest: int =
     related = sum(bool(words & wanted) for words in known)
     if 2 * related < len(titles):
         raise ValueError("most steps have nothing to do with the job")
+
+
+def check_verbs(titles: Sequence[str]) -> None:
+    """Refuse titles that do not begin with a known English verb: the smallest models ramble."""
+    for number, title in enumerate(titles, start=1):
+        if not says_what_to_do(title):
+            raise ValueError(f"step {number} {title!r} does not begin with a verb")
 
 
 def check_use(steps: Sequence[PlanStep], parts: Collection[str], agents: Collection[str]) -> None:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import httpx
 import ollama
 
-from agents.errors import AgentError, ModelMissing, ModelUnreachable
+from agents.errors import AgentError, ModelMissing, ModelRefused, ModelUnreachable
 from agents.faults import fault_of
 from agents.model import ChatRequest
+from agents.wire import Wire
 
 __all__ = ["check_presence"]
 
@@ -22,21 +22,34 @@ _PATIENCE_SECONDS = 5.0
 def check_presence(hosts: Sequence[str], model: str) -> None:
     """Make sure that one of the hosts answers and has the model.
 
-    Raises `ModelUnreachable` when none answers, `ModelMissing` when those that do lack the model.
+    Raises `ModelUnreachable` when none answers, `ModelMissing` when those that do lack the model,
+    and `ModelRefused` when there are no hosts.
     """
+    if not hosts:
+        raise ModelRefused("no Ollama host is given: name at least one, as host:port")
+    if not hosts:
+        raise ModelRefused("no Ollama host is given: name at least one, as host:port")
     faults: list[AgentError] = []
     found: set[str] = set()
     for host in hosts:
         try:
-            listed = ollama.Client(host, timeout=_PATIENCE_SECONDS).list()
-        except (ollama.ResponseError, httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+            found |= _models(host)
+        except Exception as error:  # noqa: BLE001, RUF100 - the client raises whatever it meets
             faults.append(fault_of(error, host, ChatRequest(model, ())))
-        else:
-            found.update(entry.model for entry in listed.models if entry.model)
     if len(faults) == len(hosts):
-        raise ModelUnreachable(str(faults[0]))
+        first = faults[0]
+        raise first if isinstance(first, ModelRefused) else ModelUnreachable(str(first))
     if not found & {model, f"{model}:latest"}:
         raise ModelMissing(
             f"no host has the model {model!r} (there is {', '.join(sorted(found)) or 'none'}): "
             f"`ollama pull {model}`, or name another in the file of agents"
         )
+
+
+def _models(host: str) -> set[str]:
+    wire = Wire()
+    try:
+        listed = ollama.Client(host, transport=wire, timeout=_PATIENCE_SECONDS).list()
+    finally:
+        wire.close()
+    return {entry.model for entry in listed.models if entry.model}

@@ -12,7 +12,16 @@ from dataclasses import dataclass
 
 from agents.profile import AgentProfile, AgentType
 
-__all__ = ["ACTIONS", "ENDINGS", "READING", "Deed", "Staff", "asked_for", "content_words"]
+__all__ = [
+    "ACTIONS",
+    "ENDINGS",
+    "READING",
+    "Deed",
+    "Staff",
+    "asked_for",
+    "content_words",
+    "says_what_to_do",
+]
 
 
 @dataclass(frozen=True)
@@ -65,6 +74,20 @@ _TRADES = {
     AgentType.WRITER: r"writ|draft|creat|compos|produc|prepar|publish|formulat|invit",
 }
 
+_VERBS = re.compile(
+    r"(?:add|agree|analy[sz]e|announce|arrange|ask|assemble|assess|bake|book|bring|build|buy|"
+    r"calculate|call|check|choose|clean|collect|combine|compare|conduct|contact|correct|count|"
+    r"create|decide|define|deliver|describe|design|determine|develop|discuss|divide|draft|draw|"
+    r"edit|estimate|evaluate|examine|explain|explore|extract|find|fix|format|gather|get|give|"
+    r"identify|implement|improve|include|inspect|install|interview|introduce|invite|list|look|"
+    r"make|measure|merge|name|note|offer|order|organi[sz]e|outline|paint|pick|plan|prepare|"
+    r"present|print|proofread|propose|provide|publish|put|rank|read|recommend|record|repair|"
+    r"report|request|research|review|revise|rewrite|search|select|send|set|share|show|sketch|"
+    r"sort|start|state|study|suggest|summari[sz]e|survey|test|translate|update|use|verify|visit|"
+    r"write)\b",
+    re.IGNORECASE,
+)
+
 _SHORT = 4
 
 
@@ -100,6 +123,11 @@ def asked_for(deeds: Mapping[str, Deed], job: str) -> list[str]:
         if (match := re.search(rf"\b(?:{deed.pattern})", job, re.IGNORECASE))
     ]
     return [name for _, name in sorted(found)]
+
+
+def says_what_to_do(title: str) -> bool:
+    """Return whether a title begins with a verb that is known here."""
+    return _VERBS.match(title) is not None
 
 
 def content_words(text: str) -> set[str]:

@@ -135,7 +135,7 @@ class LinesDisplay:
 
     def show(self, document: JsonObject) -> None:
         """Say what changed since the last look; tasks that only wait are not news."""
-        if document["plan"] and not self._planned:
+        if document.get("plan") and not self._planned:
             self._planned = True
             self._say(plan_line(document["plan"]))
         for task in (document, *document["tasks"]):

@@ -36,7 +36,7 @@ def test_faulty_prompts(text: str, words: str) -> None:
 
 
 def test_unknown_prompt_names_the_known_ones() -> None:
-    with pytest.raises(PromptError, match="no prompt 'poem'.*plan_parts"):
+    with pytest.raises(PromptError, match=r"no prompt 'poem'.*plan_parts"):
         Prompt.load("poem")
 
 

@@ -38,7 +38,10 @@ def test_inspect_shows_the_worker_its_queues_and_its_recovery(worker: WorkerProc
     ("args", "sign"),
     [
         (("beat", "--loglevel", "INFO", "--schedule", "{tmp}/schedule"), "beat: Starting"),
-        (("worker", "--loglevel", "INFO", "-P", "solo", "-n", "own@%h", "-Q", "agent.writer"), "ready."),
+        (
+            ("worker", "--loglevel", "INFO", "-P", "solo", "-n", "own@%h", "-Q", "agent.writer"),
+            "ready.",
+        ),
     ],
 )
 def test_a_process_starts_and_ends_when_told(
@@ -81,7 +84,9 @@ def test_flower_shows_the_worker(worker: WorkerProcess, tmp_path: Path) -> None:
         process.wait(timeout=20)
 
 
-def wait_for(true: object, process: subprocess.Popen[bytes], log: Path, timeout: float = 40) -> None:
+def wait_for(
+    true: object, process: subprocess.Popen[bytes], log: Path, timeout: float = 40
+) -> None:
     assert callable(true)
     deadline = time.monotonic() + timeout
     while not true():

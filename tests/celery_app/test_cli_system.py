@@ -40,7 +40,7 @@ class Model(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.send_response(200)
         self.end_headers()
-        self.wfile.write(b'{"version": "0.0.0", "models": []}')
+        self.wfile.write(b'{"version": "0.0.0", "models": [{"model": "smollm2:135m"}]}')
 
     def do_POST(self) -> None:
         asked = self.rfile.read(int(self.headers["content-length"])).decode()
@@ -49,13 +49,22 @@ class Model(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("content-type", "application/x-ndjson")
         self.end_headers()
-        words = {"role": "assistant", "content": "Rivers run to the sea."}
+        body = json.loads(asked)
+        words = {"role": "assistant", "content": answer_to(body.get("format"))}
         last = {"done_reason": "stop", "prompt_eval_count": 12, "eval_count": 6}
-        reply = {"model": json.loads(asked).get("model"), "message": words, "done": True, **last}
+        reply = {"model": body.get("model"), "message": words, "done": True, **last}
         self.wfile.write(json.dumps(reply).encode() + b"\n")
 
     def log_message(self, *_: Any) -> None:
         """Stay silent."""
+
+
+def answer_to(schema: dict[str, Any] | None) -> str:
+    """Take the first choice wherever there are choices to be taken; else say something."""
+    properties = (schema or {}).get("properties", {})
+    if properties and all("enum" in one for one in properties.values()):
+        return json.dumps({key: one["enum"][0] for key, one in properties.items()})
+    return "Rivers run to the sea."
 
 
 @dataclass(frozen=True)
@@ -206,7 +215,7 @@ def test_run_prints_the_result_alone(console: Console) -> None:
     states = [line.split()[0] for line in done.stderr.splitlines()]
     assert states[0] == "task"
     assert states[-1] == "succeeded"
-    assert set(states) <= {"task", "waiting", "queued", "running", "succeeded"}
+    assert set(states) <= {"task", "no", "waiting", "queued", "running", "succeeded"}
 
 
 def test_run_as_json_is_the_whole_tree(console: Console) -> None:
