@@ -149,7 +149,8 @@ def keyed(job: str, parts: Sequence[str], staff: Staff) -> PlanQuestion:
 
 def job_of(job: str) -> str:
     """Return the sentence by which a step knows what it is for."""
-    return f"The whole job: {' '.join(job.split())}"
+    words = " ".join(job.split())
+    return f"The whole job: {words}" + ("" if words.endswith((".", "!", "?")) else ".")
 
 
 def _keyed_step(number: int, parts: Sequence[str], staff: Staff) -> dict[str, Any]:

@@ -23,10 +23,8 @@ def check_presence(hosts: Sequence[str], model: str) -> None:
     """Make sure that one of the hosts answers and has the model.
 
     Raises `ModelUnreachable` when none answers, `ModelMissing` when those that do lack the model,
-    and `ModelRefused` when there are no hosts.
+    and `ModelRefused` when there are no hosts, or the first is no address or refuses the key.
     """
-    if not hosts:
-        raise ModelRefused("no Ollama host is given: name at least one, as host:port")
     if not hosts:
         raise ModelRefused("no Ollama host is given: name at least one, as host:port")
     faults: list[AgentError] = []

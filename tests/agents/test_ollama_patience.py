@@ -50,6 +50,7 @@ Serve = Callable[..., OllamaServer]
 
 QUESTION = ChatRequest("tiny", (Message("user", "Hello?"),))
 LIMITS = Limits(connect=0.3, first=30, silence=30)
+QUICK = Limits(connect=2, first=2, silence=2)
 MUTE = Answer((End.SILENCE,), status=None)
 HEADERS_ONLY = Answer((End.SILENCE,))
 STUCK = Answer((part("Good"), End.SILENCE))
@@ -311,14 +312,18 @@ class TestSeveralHosts:
         asked, finish = threading.Event(), threading.Event()
         first = serve(Answer((Reached(asked), Until(finish), done("one"))), whole("three"))
         second = serve(whole("two"))
-        model = OllamaModel([first.host, second.host])
+        model = OllamaModel([first.host, second.host], limits=QUICK)
         with ThreadPoolExecutor() as pool:
             slow = pool.submit(model.chat, QUESTION)
             assert asked.wait(2)
             assert model.chat(QUESTION).host == second.host
             finish.set()
             assert slow.result().host == first.host
-        assert model.chat(QUESTION).host == first.host, "nobody is busy any more"
+
+    def test_whoever_has_answered_is_free_again(self, serve: Serve) -> None:
+        first, second = serve(whole("one"), whole("two")), serve()
+        model = OllamaModel([first.host, second.host])
+        assert [model.chat(QUESTION).text for _ in range(2)] == ["one", "two"]
 
     def test_many_threads_share_a_model(self, serve: Serve) -> None:
         servers = [serve(*[whole("x")] * 20), serve(*[whole("x")] * 20)]

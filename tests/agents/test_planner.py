@@ -59,7 +59,7 @@ def test_one_step_a_part_and_one_for_all() -> None:
         ("Dogs", "researcher", [], ["Dogs"]),
         ("Bring together", "writer", [1, 2], []),
     ]
-    assert made.steps[0].description == f"Summarise “Cats”. The whole job: {JOB}"
+    assert made.steps[0].description == f"Summarise “Cats”. The whole job: {JOB}."
 
 
 def test_the_model_decides() -> None:

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from agents.errors import AgentError, ModelMissing, ModelRefused, ModelUnreachable
+from agents.errors import ModelMissing, ModelRefused, ModelUnreachable
 from agents.presence import check_presence
 from tests.agents.ollama_server import Answer, End, OllamaServer, line, refusal
 
@@ -91,12 +91,11 @@ def test_a_host_that_hangs_is_not_waited_for(serve: Serve, monkeypatch: pytest.M
     "answer",
     [
         refusal(500, "no disk"),
-        refusal(401, {"message": "unauthorized"}),
         Answer((b"<html>Welcome</html>",)),
         Answer((b"[]",)),
         Answer((b'{"models": [', End.CUT)),
     ],
-    ids=["500", "401", "web page", "no object", "cut"],
+    ids=["500", "web page", "no object", "cut"],
 )
 def test_what_answers_otherwise_has_no_models(serve: Serve, answer: Answer) -> None:
     server = serve(answer)
@@ -106,9 +105,14 @@ def test_what_answers_otherwise_has_no_models(serve: Serve, answer: Answer) -> N
     check_presence([serve(answer).host, serve(having("tiny:latest")).host], "tiny")
 
 
+def test_a_key_that_is_not_accepted_is_told(serve: Serve) -> None:
+    with pytest.raises(ModelRefused, match="does not accept the key"):
+        check_presence([serve(refusal(401, {"message": "unauthorized"})).host], "tiny")
+
+
 @pytest.mark.parametrize("host", ["localhost:abc", "http://[::1", "ftp://localhost"])
 def test_what_is_no_address_is_an_error_in_words(host: str) -> None:
-    with pytest.raises(AgentError, match="no address"):
+    with pytest.raises(ModelRefused, match="no address"):
         check_presence([host], "tiny")
 
 

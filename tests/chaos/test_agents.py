@@ -73,9 +73,7 @@ def test_a_worker_dies_between_the_plan_and_the_subtasks(
 def test_a_worker_dies_in_the_middle_of_a_model_call(client: Client, document: Path) -> None:
     with WorkerProcess() as doomed:
         handle = submit(client, document)
-        while not any(
-            task["state"] == "running" for task in handle.tree()["tasks"]
-        ):
+        while not any(task["state"] == "running" for task in handle.tree()["tasks"]):
             assert handle.state not in {"failed", "succeeded"}
             time.sleep(0.05)
         doomed.kill()
