@@ -109,15 +109,12 @@ class Call:
         # The client has no limit of its own. Silence is measured by whoever waits; this one only
         # ends the thread should nobody wait any more.
         patience = max(self._limits.first, self._limits.silence) + 1
-        try:
-            return ollama.Client(
-                self._host,
-                transport=self._wire,
-                timeout=httpx.Timeout(patience, connect=self._limits.connect),
-                headers={"accept-encoding": "identity"},
-            )
-        except ValueError as error:
-            raise httpx.InvalidURL(str(error)) from error
+        return ollama.Client(
+            self._host,
+            transport=self._wire,
+            timeout=httpx.Timeout(patience, connect=self._limits.connect),
+            headers={"accept-encoding": "identity"},
+        )
 
     def _next(self) -> ollama.ChatResponse | None:
         quiet_since = time.monotonic()

@@ -324,6 +324,7 @@ class TestSeveralHosts:
         first, second = serve(whole("one"), whole("two")), serve()
         model = OllamaModel([first.host, second.host])
         assert [model.chat(QUESTION).text for _ in range(2)] == ["one", "two"]
+        assert second.requests == []
 
     def test_many_threads_share_a_model(self, serve: Serve) -> None:
         servers = [serve(*[whole("x")] * 20), serve(*[whole("x")] * 20)]
