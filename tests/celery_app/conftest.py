@@ -32,7 +32,8 @@ def stack(embedded_home: Path) -> Iterator[Stack]:
         stack.start()
         yield stack
     finally:
-        stack.stop()
+        # Whatever a test has started in this home, the model server included.
+        Stack(embedded_home).stop()
 
 
 @pytest.fixture
