@@ -107,7 +107,7 @@ def _check_files(settings: SystemSettings) -> None:
     keys = settings.security.encryption.key_path
     if not keys.exists():
         raise ConfigurationError(
-            f"security.encryption.key_path {keys} does not exist: run `ai-agent keys create`"
+            f"security.encryption.key_path {keys} does not exist: make it with `mkdir -p -m 700 {keys}`"
         )
     policy = settings.security.permissions.policy_file
     if not policy.is_file():

@@ -14,7 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from celery_app.celery import agent_manager, app, choose_agent, graphs, queue, store
-from celery_app.errors import UnknownTask
+from celery_app.errors import ConfigurationError, UnknownTask
 from celery_app.queues import PriorityQueue
 from celery_app.store.graphs import GraphStore
 from celery_app.store.journal import JournalStore
@@ -176,5 +176,10 @@ class TaskManager:
         return known
 
     def _task_names(self) -> list[str]:
-        app.loader.import_default_modules()
+        try:
+            app.loader.import_default_modules()
+        except ImportError as error:
+            raise ConfigurationError(
+                f"a module of `imports` cannot be imported: {error}; correct imports or PYTHONPATH"
+            ) from error
         return [name for name in app.tasks if not name.startswith("celery.")]

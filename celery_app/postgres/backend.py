@@ -32,13 +32,16 @@ _METAS = """
     SELECT id AS task_id, state AS status, result AS meta, error, cause, true AS ours
       FROM task WHERE id = ANY (:ids)
     UNION ALL
-    SELECT task_id, status, meta, NULL, NULL, false FROM result WHERE task_id = ANY (:ids)
+    SELECT task_id, status, meta, NULL, NULL, false
+      FROM result r WHERE task_id = ANY (:ids) AND NOT EXISTS (SELECT 1 FROM task WHERE id = r.task_id)
 """
 
 
 def is_graph_task(request: Any) -> bool:
     """Tell whether a Celery request belongs to a task of a graph."""
-    return bool(request) and bool(request.get(GRAPH_HEADER))
+    # For a message whose task it does not know, the worker gives a plain bunch of names.
+    get = getattr(request, "get", None)
+    return get is not None and bool(get(GRAPH_HEADER))
 
 
 class PostgresBackend(AsyncBackendMixin, Backend):

@@ -157,7 +157,9 @@ class ExecutionStore:
                     """
                     WITH sent AS (
                         UPDATE task SET published_at = clock_timestamp()
-                         WHERE id = ANY (:ids) AND published_at IS NULL RETURNING id, root_id
+                         -- One that has been put back since is to be sent again when it is due.
+                         WHERE id = ANY (:ids) AND published_at IS NULL AND due_at IS NULL
+                        RETURNING id, root_id
                     )
                     INSERT INTO event (task_id, root_id, kind) SELECT id, root_id, 'published' FROM sent
                     """

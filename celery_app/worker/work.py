@@ -99,11 +99,24 @@ def collect(**_: Any) -> Any:
         TaskFailed: A subtask did not succeed; the message names the first that failed.
     """
     execution = _execution()
-    children = store.children(execution.claim.id)
+    parent = store.get(execution.claim.id)
+    made = store.plan_of(parent.id)
+    children = store.children(parent.id)
+    execution.tokens = _tokens_to_add(parent, made, children)
     _refuse_failures(children)
-    if store.plan_of(execution.claim.id) is not None:
+    if made is not None:
         return _last_word(children)
     return {child.id: child.result for child in children}
+
+
+def _tokens_to_add(
+    parent: TaskRecord, made: dict[str, Any] | None, children: list[TaskRecord]
+) -> tuple[int, int]:
+    """What a parent's count lacks of its plan and its subtasks; collected twice, counted once."""
+    planned = made["tokens"] if made else {"prompt": 0, "generated": 0}
+    prompt = planned["prompt"] + sum(child.prompt_tokens for child in children)
+    generated = planned["generated"] + sum(child.generated_tokens for child in children)
+    return prompt - parent.prompt_tokens, generated - parent.generated_tokens
 
 
 def _refuse_failures(children: list[TaskRecord]) -> None:

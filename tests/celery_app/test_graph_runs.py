@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from celery.exceptions import NotRegistered
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -270,3 +271,14 @@ def test_a_task_that_is_no_step_of_a_graph_is_ordinary_celery(
     from celery_app.celery import app
 
     assert app.send_task("chore.echo", args=["plain"]).get(timeout=30) == "plain"
+
+
+def test_a_message_for_an_unknown_task_harms_nobody(client: Client, worker: WorkerProcess) -> None:
+    from celery_app.celery import app
+
+    lost = app.send_task("nobody.knows.it", queue="tasks")
+    with pytest.raises(NotRegistered):
+        lost.get(timeout=30)
+    task = echo("still here")
+    assert client.submit_graph([task]).result(timeout=30) == {task["id"]: "still here"}
+    assert worker.process.poll() is None

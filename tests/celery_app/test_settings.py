@@ -216,7 +216,7 @@ def test_missing_files_are_refused_with_the_way_to_make_them(tmp_path: Path) -> 
         "agents_file: agents.yaml\n"
     )
     for name, message in [
-        ("keys", "run `ai-agent keys create`"),
+        ("keys", "make it with `mkdir -p"),
         ("policies.yaml", "copy config/policies.yaml there"),
         ("agents.yaml", "copy config/agents.yaml"),
     ]:

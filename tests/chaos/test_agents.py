@@ -54,6 +54,9 @@ def assert_planned_once_and_nothing_asked_twice(handle: TaskHandle) -> None:
     )
     assert calls
     assert all(row.times == 1 for row in calls)
+    tree = handle.tree()
+    used = sum(task["tokens"]["prompt"] for task in tree["tasks"])
+    assert tree["tokens"]["prompt"] == used + tree["plan"]["tokens"]["prompt"]
     ends = [event["task_id"] for event in handle.events() if event["kind"] == "succeeded"]
     assert len(ends) == len(set(ends)) == len(handle.tree()["tasks"]) + 1
 
