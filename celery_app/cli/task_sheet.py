@@ -33,6 +33,7 @@ def print_task(document: JsonObject) -> None:
             ("parent", document["parent_id"]),
             ("needs", ", ".join(document["dependencies"])),
             ("deadline", document["deadline"]),
+            ("metadata", _metadata(document["metadata"])),
             ("attempts", document["attempts"]),
             ("tokens", f"{tokens['prompt']} read, {tokens['generated']} written"),
             ("queued", document["queued_at"]),
@@ -58,6 +59,10 @@ def _print_subtasks(document: JsonObject) -> None:
         return
     for task in document["tasks"]:
         click.echo(line_of(task))
+
+
+def _metadata(metadata: JsonObject) -> str | None:
+    return one_line(json.dumps(metadata, ensure_ascii=False), 500) if metadata else None
 
 
 def _plan(plan: JsonObject | None) -> str | None:
