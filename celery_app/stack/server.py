@@ -118,10 +118,11 @@ class LocalServer(ABC):
         self.home.prepare()
         with self.home.locked(self.name):
             # Asked even when a process is there: one that was killed may linger for a moment.
-            if not self._serves() and self._process() is None:
+            served = self._serves()
+            if not served and self._process() is None:
                 self._launch(self.command())
-                self._serves()
-            if not self.running():
+                served = self._serves()
+            if not served:
                 state = "does not answer" if self.pid else "ended while it was starting"
                 raise ServiceUnavailable(
                     f"{self.name} {state}: {self.last_words()} (log: {self.log})"
@@ -184,8 +185,9 @@ class LocalServer(ABC):
 
     def _serves(self) -> bool:
         """Wait until the process answers, or is no more; tell which."""
-        wait_until(lambda: self._process() is None or self.answers(), self.start_seconds)
-        return self.running()
+        # One answer is enough: a busy server may well miss the next question.
+        ended = wait_until(lambda: self._process() is None or self.answers(), self.start_seconds)
+        return ended and self._process() is not None
 
     def _end(self) -> None:
         for number, seconds in self.stop_signals:
