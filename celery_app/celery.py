@@ -13,6 +13,7 @@ from celery import Celery, signals
 
 from agents.agent_manager import AgentManager
 from agents.profile import AgentType
+from celery_app.postgres.bootstep import ResultBackendStep
 from celery_app.postgres.connection import Database
 from celery_app.postgres.migrate import migrate
 from celery_app.queues import DEFAULT_QUEUE, PRIORITY_STEPS, PriorityQueue, all_queues
@@ -67,6 +68,10 @@ def celery_options(settings: SystemSettings) -> dict[str, Any]:
         "worker_send_task_events": True,
         "task_send_sent_event": True,
         "result_extended": True,
+        "result_backend_transport_options": {
+            "publish_interval": settings.recovery.interval,
+            "publish_grace": settings.recovery.grace,
+        },
         "task_track_started": False,
         "timezone": "UTC",
         "enable_utc": True,
@@ -83,6 +88,7 @@ app = Celery(
     settings.system.name, task_cls="celery_app.worker.base_task:AgentTask", set_as_current=True
 )
 app.conf.update(celery_options(settings))
+app.steps["worker"].add(ResultBackendStep)
 
 queue = PriorityQueue(app, executions)
 

@@ -14,16 +14,18 @@ from uuid import uuid4
 
 
 class WorkerProcess:
-    """`celery -A celery_app worker`, ready when the block begins and gone when it ends.
+    """`celery -A ... worker`, ready when the block begins and gone when it ends.
 
     Args:
         args: More arguments for the worker.
+        app: The Celery app.
         environment: Variables that differ from this process's.
     """
 
-    def __init__(self, *args: str, **environment: str) -> None:
+    def __init__(self, *args: str, app: str = "celery_app", **environment: str) -> None:
         self.name = f"test-{uuid4().hex[:8]}"
         self._args = args
+        self._app = app
         self._environment = environment
         self.log = tempfile.NamedTemporaryFile("w+", prefix="worker-", suffix=".log")  # noqa: SIM115
 
@@ -46,7 +48,7 @@ class WorkerProcess:
     def start(self) -> None:
         """Start the process, without waiting for it."""
         command = [
-            sys.executable, "-m", "celery", "-A", "celery_app", "worker",
+            sys.executable, "-m", "celery", "-A", self._app, "worker",
             "-n", f"{self.name}@%h", "--loglevel", "INFO", *self._args,
         ]  # fmt: skip
         self.process = subprocess.Popen(

@@ -6,14 +6,13 @@ import os
 from typing import Any
 
 import httpx
-from sqlalchemy.exc import ProgrammingError
 
 from celery_app.celery import database, queue, store
 from celery_app.cli.options import JsonObject
 from celery_app.cli.record import Record
 from celery_app.cli.screen import print_pairs
 from celery_app.cli.system import this_home, workers
-from celery_app.errors import AgentSystemError
+from celery_app.errors import AgentSystemError, ConfigurationError
 from celery_app.settings import SystemSettings
 from celery_app.stack.profile import current_settings, embedded_stack, is_embedded
 
@@ -110,6 +109,6 @@ def _workers() -> list[str]:
 def _counts() -> dict[str, int]:
     try:
         return store.counts()
-    except ProgrammingError:
+    except ConfigurationError:
         # A server that was started and never used has no tables yet.
         return {}

@@ -3,8 +3,9 @@
 Everything here is safe to do twice and by anyone: a duplicate message meets its claim. One process
 does it at a time (advisory lock), a thread of any worker, every few seconds and at worker start.
 
-What it finds: leases that ran out, tasks and chord bodies that became ready in a commit whose author
-died before publishing, retries that are due, and messages that the broker forgot.
+What it finds: leases that ran out, tasks that became ready in a commit whose author died before
+publishing, retries that are due, and messages that the broker forgot. (The chords of ordinary Celery
+tasks have the result backend's own bootstep.)
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from celery import bootsteps
 from sqlalchemy import text
 
 from celery_app.celery import app, database, executions, queue, settings
-from celery_app.postgres.backend import PostgresBackend
 from celery_app.postgres.connection import Database
 from celery_app.queues import PriorityQueue
 from celery_app.store.execution import ExecutionStore
@@ -40,14 +40,12 @@ class Recovery:
         database: Holds the lock that makes passes exclusive.
         executions: The graph's rows.
         queue: Where things are sent again.
-        backend: The chords of ordinary Celery tasks.
         grace: Seconds after which something that should have moved is taken to be lost.
     """
 
     database: Database
     executions: ExecutionStore
     queue: PriorityQueue
-    backend: PostgresBackend
     grace: float
 
     def run(self) -> int:
@@ -76,8 +74,7 @@ class Recovery:
             error = {"type": "PoisonTask", "message": message}
             self.queue.publish(self.executions.finish(claim, "failed", error=error))
         self._find_forgotten()
-        sent = self.release_due()
-        return sent + self.backend.publish_ready_chords(self.grace)
+        return self.release_due()
 
     def _find_forgotten(self) -> None:
         suspects = self.executions.published_before(self.grace)
@@ -93,7 +90,7 @@ class Recovery:
 
 def recovery() -> Recovery:
     """Return the recovery of the app as it is configured."""
-    return Recovery(database, executions, queue, app.backend, settings.recovery.grace)
+    return Recovery(database, executions, queue, settings.recovery.grace)
 
 
 class RecoveryStep(bootsteps.StartStopStep):

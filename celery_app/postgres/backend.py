@@ -16,25 +16,22 @@ from typing import Any
 from celery import states
 from celery.backends.asynchronous import AsyncBackendMixin
 from celery.backends.base import Backend
+from celery.exceptions import ImproperlyConfigured
 from celery.result import result_from_tuple
 
-from celery_app.errors import ServiceUnavailable
-from celery_app.postgres.chords import Chords
+from celery_app.errors import ConfigurationError, ServiceUnavailable
+from celery_app.postgres.chords import Chords, RunOn
 from celery_app.postgres.connection import Database
 from celery_app.postgres.consumer import ResultConsumer
 from celery_app.postgres.migrate import migrate
 from celery_app.postgres.outcome import celery_meta
 
+#: When waiting clients are told of a result: in its commit, in one of its own after that (quicker for
+#: floods, and lost with a crash in between), or never (they look every few seconds).
+NOTIFY_MODES = ("inline", "after", "off")
+
 #: Message header that marks a task of a graph, whose row already holds its outcome.
 GRAPH_HEADER = "ai_agent"
-
-_METAS = """
-    SELECT id AS task_id, state AS status, result AS meta, error, cause, true AS ours
-      FROM task WHERE id = ANY (:ids)
-    UNION ALL
-    SELECT task_id, status, meta, NULL, NULL, false
-      FROM result r WHERE task_id = ANY (:ids) AND NOT EXISTS (SELECT 1 FROM task WHERE id = r.task_id)
-"""
 
 
 def is_graph_task(request: Any) -> bool:
@@ -62,6 +59,7 @@ class PostgresBackend(AsyncBackendMixin, Backend):
         # One backend for all threads: one pool, one listener.
         self.thread_safe = True
         self.database = Database(url)
+        self._notify = _notify_mode(self.app)
         self.chords = Chords(self)
         self.result_consumer = ResultConsumer(
             self,
@@ -91,11 +89,12 @@ class PostgresBackend(AsyncBackendMixin, Backend):
         return [
             celery_meta(row.task_id, row.status, row.meta, row.error, row.cause)
             if row.ours
-            else self._meta(row.task_id, row.meta)
-            for row in self.database.rows(_METAS, ids=list(task_ids))
+            else self.result_meta(row.task_id, row.meta)
+            for row in self.database.rows("SELECT * FROM metas(:ids)", ids=list(task_ids))
         ]
 
-    def _meta(self, task_id: str, stored: Any) -> dict[str, Any]:
+    def result_meta(self, task_id: str, stored: Any) -> dict[str, Any]:
+        """Return the metadata of an ordinary task from its row."""
         return {**self.decode_result(bytes(stored)), "task_id": task_id}
 
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
@@ -134,15 +133,18 @@ class PostgresBackend(AsyncBackendMixin, Backend):
         )
         counted = request if state in states.READY_STATES else None
         ready = self.database.rows(
-            "SELECT * FROM store_result(:id, :status, :meta, :ready, :chord, :position)",
+            "SELECT * FROM store_result(:id, :status, :meta, :ready, :chord, :position, :announce)",
             id=task_id,
             status=state,
             meta=self.pack(meta),
             ready=state in states.READY_STATES,
             chord=_chord_of(counted),
             position=position_of(counted),
+            announce=self._notify == "inline",
         )
-        self.chords.publish(row[0] for row in ready)
+        if self._notify == "after":
+            self.database.rows("SELECT announce(:id)", id=task_id)
+        self.chords.publish(ready)
 
     def mark_as_done(
         self,
@@ -171,6 +173,12 @@ class PostgresBackend(AsyncBackendMixin, Backend):
         """Keep a revocation and count its part."""
         if not is_graph_task(kwargs.get("request")):
             super().mark_as_revoked(task_id, *args, **kwargs)
+
+    def _fail_chain(self, chain: Any, *args: Any, **kwargs: Any) -> None:
+        """Pass a failure down a chain, and to the members of a group that it ends in."""
+        # A request's chain may be a placeholder that is no list.
+        steps = _with_members(chain) if isinstance(chain, list | tuple) else ()
+        super()._fail_chain(list(steps), *args, **kwargs)
 
     def _forget(self, task_id: str) -> None:
         self.database.rows("DELETE FROM result WHERE task_id = :id", id=task_id)
@@ -220,7 +228,7 @@ class PostgresBackend(AsyncBackendMixin, Backend):
     def apply_chord(self, header_result_args: Any, body: Any, **kwargs: Any) -> None:
         """Store the body and the shape of the header, before the first part is sent."""
         group_id, results = header_result_args
-        self.chords.begin(group_id, body, self.app.GroupResult(group_id, list(results)))
+        self.chords.begin(group_id, body, results)
 
     def set_chord_size(self, group_id: str, chord_size: int) -> None:
         """Say how many parts there are; the last of them may be back already."""
@@ -230,18 +238,47 @@ class PostgresBackend(AsyncBackendMixin, Backend):
         """Expect one more part."""
         self.chords.expect_one_more(chord_id)
 
-    def open_chord(self, body: Any, parts: Sequence[str], size: int | None = None) -> str:
+    def open_chord(
+        self,
+        body: Any,
+        parts: Sequence[str] = (),
+        size: int | None = None,
+        run_on: RunOn = "success",
+    ) -> str:
         """Store a chord whose parts are tasks that anybody may send, or has sent already.
 
         Args:
             body: Signature to call with the parts' results; its task id becomes the chord's id.
-            parts: Task ids, in the order of the body's argument. A task may be part of many chords.
-            size: How many parts there will be; by default as many as given.
+            parts: Task ids, in the order of the body's argument. A task may be part of many chords,
+                and may have ended before.
+            size: How many parts there will be. Without it the chord stays open: it may grow with
+                `extend_chord` and is complete after `close_chord`.
+            run_on: Whether the body is called if all parts ``succeed``, if any fails (``failure``;
+                it is revoked if none does), or ``always``. The two latter get a failed part as
+                ``{"exc_type", "exc_message", "exc_module"}`` in its place.
 
         Returns:
             The id of the body's task. Opening the same chord twice changes nothing.
+
+        Raises:
+            ConfigurationError: More parts are given than `size` says.
         """
-        return self.chords.open(body, parts, size)
+        if size is not None and len(parts) > size:
+            raise ConfigurationError(f"a chord of size {size} cannot have {len(parts)} parts")
+        return self.chords.open(body, parts, size, run_on)
+
+    def extend_chord(self, chord_id: str, parts: Sequence[str]) -> None:
+        """Add parts to an open chord; those that it has already are not added again.
+
+        Raises:
+            ConfigurationError: There is no such chord, or it is closed.
+        """
+        if not self.chords.extend(chord_id, parts):
+            raise ConfigurationError(f"chord {chord_id} is closed, or there is none with this id")
+
+    def close_chord(self, chord_id: str) -> None:
+        """Say that an open chord has all its parts. Closing it twice changes nothing."""
+        self.chords.close(chord_id)
 
     def on_chord_part_return(self, request: Any, state: str, result: Any, **kwargs: Any) -> None:
         """Count a part whose result is not stored, or whose failure was passed down a chain."""
@@ -255,6 +292,25 @@ class PostgresBackend(AsyncBackendMixin, Backend):
         Whoever completed those chords died before it could publish them.
         """
         return self.chords.publish_overdue(grace)
+
+
+def _notify_mode(app: Any) -> str:
+    options = app.conf.result_backend_transport_options or {}
+    mode = str(options.get("notify", "inline"))
+    if mode not in NOTIFY_MODES:
+        raise ImproperlyConfigured(
+            f"result_backend_transport_options: notify is {mode!r}, not one of "
+            + ", ".join(NOTIFY_MODES)
+        )
+    return mode
+
+
+def _with_members(chain: Iterable[Any]) -> Iterator[dict[str, Any]]:
+    """Yield the steps of a chain; a group among them is followed by its members."""
+    for step in chain:
+        yield step
+        if step.get("subtask_type") in {"group", "chain"}:
+            yield from _with_members(step["kwargs"].get("tasks", ()))
 
 
 def _chord_of(request: Any) -> str | None:

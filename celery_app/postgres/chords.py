@@ -2,25 +2,49 @@
 
 Invariants
   * A part counts once for a chord, however often it arrives; one caller sees the chord complete.
-  * A chord's body is published after the commit that completed it. Until it is marked done, the chord
-    row is the outbox: `publish_overdue` finds it again, so a crash in between loses nothing.
+  * The statement that completes a chord brings back its body and all results. The body is published
+    after that commit. Until it is marked done, the chord row is the outbox: `publish_overdue` finds
+    it again, so a crash in between loses nothing.
   * A failed body is counted in the chord around it, so that no outer chord waits for ever.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from celery import states
 from celery.backends.base import _create_chord_error_with_cause
-from celery.canvas import maybe_signature
+from celery.canvas import _regen, maybe_signature
 from celery.exceptions import ChordError
 from celery.result import GroupResult, allow_join_result, result_from_tuple
 from celery.utils.log import get_logger
+from kombu.exceptions import OperationalError
 
 logger = get_logger(__name__)
+
+#: When the body of an open chord is called: if all parts succeeded, if any did not, or in any case.
+RunOn = Literal["success", "failure", "always"]
+
+
+@dataclass
+class ReadyChord:
+    """A chord whose parts are all back.
+
+    Attributes:
+        id: Its id.
+        body: The signature to call, encoded.
+        header: How the results are nested, encoded; None where they are one flat list.
+        run_on: When the body is called.
+        metas: Result metadata of the parts by task id, in their order.
+    """
+
+    id: str
+    body: bytes
+    header: bytes | None
+    run_on: RunOn
+    metas: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 class Chords:
@@ -34,37 +58,33 @@ class Chords:
         self._backend = backend
         self._database = backend.database
 
-    def begin(self, chord_id: str, body: Any, header: GroupResult) -> None:
-        """Store a chord whose parts will be counted as they return; again from the beginning."""
+    def begin(self, chord_id: str, body: Any, header: Any) -> None:
+        """Store a chord whose parts will be counted as they return; again from the beginning.
+
+        Args:
+            chord_id: The id of the header's group.
+            body: The signature to call with the results.
+            header: The header's results: a list, or Celery's generator of tasks not made yet.
+        """
         self._database.rows(
             """
             WITH gone AS (DELETE FROM part WHERE chord_id = :id)
-            INSERT INTO chord (id, body, header) VALUES (:id, :body, :header)
-            ON CONFLICT (id) DO UPDATE SET body = excluded.body, header = excluded.header,
-                size = NULL, extra = 0, done = 0, state = 'open', ready_at = NULL
+            INSERT INTO chord (id, body, body_id, header) VALUES (:id, :body, :body_id, :header)
+            ON CONFLICT (id) DO UPDATE SET body = excluded.body, body_id = excluded.body_id,
+                header = excluded.header, size = NULL, extra = 0, done = 0, state = 'open',
+                ready_at = NULL
             """,
             id=chord_id,
             body=self._backend.pack(body),
-            header=self._backend.pack(header.as_tuple()),
+            body_id=body.id,
+            header=self._nesting(chord_id, header),
         )
 
     def set_size(self, chord_id: str, size: int) -> None:
         """Say how many parts there are; publish the body if they are all back."""
-        row = self._database.row(
-            """
-            INSERT INTO chord AS c (id, size) VALUES (:id, :size)
-            ON CONFLICT (id) DO UPDATE
-               SET size = :size,
-                   state = CASE WHEN c.state = 'open' AND c.body IS NOT NULL
-                                 AND c.done >= :size + c.extra THEN 'ready' ELSE c.state END,
-                   ready_at = clock_timestamp()
-            RETURNING state = 'ready'
-            """,
-            id=chord_id,
-            size=size,
+        self.publish(
+            self._database.rows("SELECT * FROM set_chord_size(:id, :size)", id=chord_id, size=size)
         )
-        if row is not None and row[0]:
-            self.publish([chord_id])
 
     def expect_one_more(self, chord_id: str) -> None:
         """Expect one part more than was said."""
@@ -74,21 +94,31 @@ class Chords:
             id=chord_id,
         )
 
-    def open(self, body: Any, parts: Sequence[str], size: int | None) -> str:
+    def open(self, body: Any, parts: Sequence[str], size: int | None, run_on: RunOn) -> str:
         """Store a chord over tasks known by their ids; see `PostgresBackend.open_chord`."""
-        app = self._backend.app
         chord_id = str(body.freeze().id)
-        header = app.GroupResult(chord_id, [app.AsyncResult(part) for part in parts])
-        rows = self._database.rows(
-            "SELECT * FROM open_chord(:id, :size, :body, :header, :parts)",
-            id=chord_id,
-            size=len(parts) if size is None else size,
-            body=self._backend.pack(body),
-            header=self._backend.pack(header.as_tuple()),
-            parts=list(parts),
+        self.publish(
+            self._database.rows(
+                "SELECT * FROM open_chord(:id, :size, :body, :run_on, :parts)",
+                id=chord_id,
+                size=size,
+                body=self._backend.pack(body),
+                run_on=run_on,
+                parts=list(parts),
+            )
         )
-        self.publish(row[0] for row in rows)
         return chord_id
+
+    def extend(self, chord_id: str, parts: Sequence[str]) -> bool:
+        """Add parts to an open chord; tell whether it still was open."""
+        rows = self._database.rows(
+            "SELECT * FROM extend_chord(:id, :parts)", id=chord_id, parts=list(parts)
+        )
+        return bool(rows)
+
+    def close(self, chord_id: str) -> None:
+        """Say that a chord has all its parts; publish the body if they are all back."""
+        self.publish(self._database.rows("SELECT * FROM close_chord(:id)", id=chord_id))
 
     def count(
         self, task_id: str, status: str, chord_id: str, position: int, value: dict[str, Any] | None
@@ -98,66 +128,112 @@ class Chords:
 
     def publish_overdue(self, grace: float) -> int:
         """Publish bodies that have been ready for `grace` seconds; return how many."""
-        rows = self._database.rows(
-            """
-            SELECT id FROM chord WHERE state = 'ready'
-               AND ready_at < clock_timestamp() - make_interval(secs => :grace) LIMIT 1000
-            """,
-            grace=grace,
-        )
-        self.publish(row.id for row in rows)
-        return len(rows)
+        rows = self._database.rows("SELECT * FROM overdue_chords(:grace)", grace=grace)
+        self.publish(rows)
+        return len({row.chord_id for row in rows})
 
-    def publish(self, chord_ids: Iterable[str]) -> None:
-        """Publish the bodies of ready chords, and of those that their failures complete."""
-        ready = deque(chord_ids)
-        while ready:
-            chord_id = ready.popleft()
-            row = self._database.row(
-                "SELECT body, header FROM chord WHERE id = :id AND state = 'ready'", id=chord_id
-            )
-            if row is None:
-                continue
-            body = maybe_signature(self._backend.decode(bytes(row.body)), app=self._backend.app)
-            header = result_from_tuple(self._backend.decode(bytes(row.header)), self._backend.app)
-            try:
-                values = self._join(chord_id, header)
-            except ChordError as error:
-                logger.info("Chord %s failed: %s", chord_id, error)
-                ready.extend(self._fail_body(body, error))
+    def publish(self, rows: Sequence[Any]) -> None:
+        """Publish the bodies of ready chords, and of those that their failures complete.
+
+        Args:
+            rows: Rows of the type ``chord_row`` in schema/0004_open_chords.sql.
+        """
+        while rows:
+            sent: list[str] = []
+            completed: list[Any] = []
+            for chord in self._ready(rows):
+                try:
+                    completed.extend(self._end(chord))
+                except OperationalError as away:
+                    logger.warning("Body of chord %s is ready but not sent yet: %s", chord.id, away)
+                else:
+                    sent.append(chord.id)
+            if sent:
+                self._database.rows("SELECT mark_chords_done(:ids)", ids=sent)
+            rows = completed
+
+    def _ready(self, rows: Iterable[Any]) -> list[ReadyChord]:
+        chords: dict[str, ReadyChord] = {}
+        for row in rows:
+            if row.task_id is None:
+                header = None if row.header is None else bytes(row.header)
+                chords[row.chord_id] = ReadyChord(row.chord_id, bytes(row.body), header, row.run_on)
             else:
-                self._backend.app.amqp._retry_publish(body.delay, values)
-            self._database.rows("UPDATE chord SET state = 'done' WHERE id = :id", id=chord_id)
+                chords[row.chord_id].metas[row.task_id] = self._part_meta(row)
+        return list(chords.values())
 
-    def _join(self, chord_id: str, header: GroupResult) -> Any:
-        """Return the results of a header, nested as it is nested."""
-        kept = self._database.rows(
-            "SELECT task_id, value FROM part WHERE chord_id = :id AND value IS NOT NULL",
-            id=chord_id,
-        )
-        metas = {
-            row.task_id: self._backend.meta_from_decoded(self._backend.decode(bytes(row.value)))
-            for row in kept
-        }
-        leaves = [leaf.id for leaf in _leaves(header) if leaf.id not in metas]
-        metas.update({meta["task_id"]: meta for meta in self._backend.metas(leaves)})
-        return _nested(header, metas)
+    def _part_meta(self, row: Any) -> dict[str, Any]:
+        if row.meta is None:
+            return {"status": row.status, "result": None}
+        if row.kept:
+            kept: dict[str, Any] = self._backend.decode(bytes(row.meta))
+            meta: dict[str, Any] = self._backend.meta_from_decoded(kept)
+            return meta
+        found: dict[str, Any] = self._backend.result_meta(row.task_id, row.meta)
+        return found
 
-    def _fail_body(self, body: Any, error: ChordError) -> list[str]:
-        """Fail a body; return the chords around it that this completes."""
-        with allow_join_result():
-            self._backend.chord_error_from_stack(body, error)
-        # A failed body is itself a part of the chord around it, which Celery does not count.
+    def _end(self, chord: ReadyChord) -> Sequence[Any]:
+        """Call a chord's body, fail it or skip it; return what that completes."""
+        body = maybe_signature(self._backend.decode(chord.body), app=self._backend.app)
+        failed = [
+            part for part, meta in chord.metas.items() if meta["status"] in states.PROPAGATE_STATES
+        ]
+        if chord.run_on == "success":
+            try:
+                values = self._results(chord)
+            except ChordError as error:
+                logger.info("Chord %s failed: %s", chord.id, error)
+                with allow_join_result():
+                    self._backend.chord_error_from_stack(body, error)
+                return self._count_body(body, states.FAILURE)
+        elif chord.run_on == "failure" and not failed:
+            self._backend.mark_as_revoked(body.id, "no part of its chord failed")
+            return self._count_body(body, states.REVOKED)
+        else:
+            values = [self._told(meta) for meta in chord.metas.values()]
+        self._backend.app.amqp._retry_publish(body.delay, values)
+        return ()
+
+    def _results(self, chord: ReadyChord) -> Any:
+        """Return the results of a header, nested as it is nested.
+
+        Raises:
+            ChordError: A part did not succeed.
+        """
+        if chord.header is None:
+            return [_value(task_id, meta) for task_id, meta in chord.metas.items()]
+        header = result_from_tuple(self._backend.decode(chord.header), self._backend.app)
+        missing = [leaf.id for leaf in _leaves(header) if leaf.id not in chord.metas]
+        if missing:
+            chord.metas.update({meta["task_id"]: meta for meta in self._backend.metas(missing)})
+        return _nested(header, chord.metas)
+
+    def _told(self, meta: dict[str, Any]) -> Any:
+        """Return a part's result, or what went wrong as Celery's JSON of an exception."""
+        if meta["status"] in states.PROPAGATE_STATES:
+            return self._backend.prepare_exception(meta["result"], serializer="json")
+        return meta["result"]
+
+    def _nesting(self, chord_id: str, header: Any) -> bytes | None:
+        # A flat header needs none, and a generator must not be run here: Celery sends while it runs.
+        if isinstance(header, _regen) or not any(isinstance(part, GroupResult) for part in header):
+            return None
+        nested = self._backend.app.GroupResult(chord_id, list(header))
+        packed: bytes = self._backend.pack(nested.as_tuple())
+        return packed
+
+    def _count_body(self, body: Any, status: str) -> Sequence[Any]:
+        """Count a body that was never sent in the chord around it, which Celery does not."""
         options = body.options
         if not (options.get("chord") and options.get("group_id")):
-            return []
+            return ()
         place = options.get("group_index") or 0
-        return self._returned(body.id, states.FAILURE, options["group_id"], place, None)
+        return self._returned(body.id, status, options["group_id"], place, None)
 
     def _returned(
         self, task_id: str, status: str, chord_id: str, position: int, value: dict[str, Any] | None
-    ) -> list[str]:
-        rows = self._database.rows(
+    ) -> Sequence[Any]:
+        found: Sequence[Any] = self._database.rows(
             "SELECT * FROM return_part(:id, :status, :chord, :position, :value)",
             id=task_id,
             status=status,
@@ -165,7 +241,7 @@ class Chords:
             position=position,
             value=None if value is None else self._backend.pack(value),
         )
-        return [row[0] for row in rows]
+        return found
 
 
 def _leaves(result: Any) -> Iterator[Any]:
@@ -181,8 +257,11 @@ def _nested(result: Any, metas: dict[str, dict[str, Any]]) -> Any:
     children = getattr(result, "results", None)
     if children is not None:
         return [_nested(child, metas) for child in children]
-    meta = metas.get(result.id, {"status": states.PENDING, "result": None})
+    return _value(result.id, metas.get(result.id, {"status": states.PENDING, "result": None}))
+
+
+def _value(task_id: str, meta: dict[str, Any]) -> Any:
     if meta["status"] in states.PROPAGATE_STATES:
         error = meta["result"]
-        raise _create_chord_error_with_cause(f"Dependency {result.id} raised {error!r}", error)
+        raise _create_chord_error_with_cause(f"Dependency {task_id} raised {error!r}", error)
     return meta["result"]

@@ -10,26 +10,32 @@ Invariants
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from contextlib import closing, contextmanager
+from typing import Any, NoReturn, TypeVar
 
 import psycopg2
-from sqlalchemy import Connection, Engine, Row, create_engine, make_url, text
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from psycopg2.extras import NamedTupleCursor
+from sqlalchemy import Connection, Engine, create_engine, make_url, text
+from sqlalchemy.exc import DBAPIError
 
-from celery_app.errors import LeaseLost, ServiceUnavailable
+from celery_app.errors import ConfigurationError, LeaseLost, ServiceUnavailable
 
 T = TypeVar("T")
 
 #: Raised by the functions in schema/0001_graph.sql when a fencing token is old.
 FENCED_OUT = "AG001"
 _DEADLOCK = "40P01"
+#: A table, function or column that is not there: the schema is not ours, or not the newest.
+_UNDEFINED = {"42P01", "42883", "42703"}
 #: Seconds before each new try: about half a minute, enough for a restart of Postgres.
 _PAUSES = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 6.0, 8.0, 8.0)
+
+_DIALECT = make_url("postgresql+psycopg2://").get_dialect()()
 
 _engines: dict[tuple[int, str], Engine] = {}
 _engines_lock = threading.Lock()
@@ -50,14 +56,19 @@ def _engine(url: str) -> Engine:
         return _engines[key]
 
 
-def _is_passing(error: DBAPIError) -> bool:
-    if error.connection_invalidated or isinstance(error, InterfaceError):
-        return True
-    code = getattr(error.orig, "pgcode", None)
-    # No code at all: the connection broke before the server could answer.
-    return isinstance(error, OperationalError) and (
-        code is None or code[:2] in {"57", "08", "53", "40"}
-    )
+@functools.lru_cache(maxsize=512)
+def _driver_sql(sql: str) -> str:
+    """Return a statement with `:name` parameters in the driver's own style."""
+    return str(text(sql).compile(dialect=_DIALECT))
+
+
+def _is_passing(error: psycopg2.Error) -> bool:
+    if error.pgcode is None:
+        # No code at all: the connection broke before the server could answer.
+        return isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError) or (
+            type(error) is psycopg2.DatabaseError
+        )
+    return error.pgcode[:2] in {"57", "08", "53", "40"}
 
 
 class Database:
@@ -83,18 +94,31 @@ class Database:
         """Return the same database for a caller who wants to know at once that it is away."""
         return Database(self._url, patience=False)
 
-    def rows(self, sql: str, **values: Any) -> Sequence[Row[Any]]:
-        """Run one statement and return its rows (none for a statement without any)."""
+    def rows(self, sql: str, **values: Any) -> Sequence[Any]:
+        """Run one statement and return its rows as named tuples (none for a statement without any).
 
-        def work() -> Sequence[Row[Any]]:
-            with _engine(self._url).connect() as connection:
-                found = connection.execute(text(sql), values)
-                return found.all() if found.returns_rows else ()
+        The pool is SQLAlchemy's; the statement goes straight to the driver, which takes a quarter of
+        the time.
+        """
+        statement = _driver_sql(sql)
+
+        def work() -> Sequence[Any]:
+            connection = _engine(self._url).raw_connection()
+            try:
+                with closing(connection.cursor(cursor_factory=NamedTupleCursor)) as cursor:
+                    cursor.execute(statement, values)
+                    return cursor.fetchall() if cursor.description else ()
+            except psycopg2.Error as error:
+                if _is_passing(error):
+                    connection.invalidate(error)
+                raise
+            finally:
+                connection.close()
 
         return self._retrying(work)
 
-    def row(self, sql: str, **values: Any) -> Row[Any] | None:
-        """Run one statement and return its first row, if any."""
+    def row(self, sql: str, **values: Any) -> Any:
+        """Run one statement and return its first row, or None."""
         found = self.rows(sql, **values)
         return found[0] if found else None
 
@@ -133,24 +157,36 @@ class Database:
         for pause in (*self._pauses, None):
             try:
                 return work()
-            except DBAPIError as error:
-                code = getattr(error.orig, "pgcode", None)
-                if code == FENCED_OUT:
-                    raise LeaseLost(
-                        "another worker owns this task now; nothing was written"
-                    ) from error
+            except (psycopg2.Error, DBAPIError) as raised:
+                error = _driver_error(raised)
                 if not _is_passing(error):
-                    raise
+                    self._explain(error, raised)
                 if pause is None:
                     raise ServiceUnavailable(
                         f"Postgres at {self._shown} does not answer: {_first_line(error)}; "
                         "check that it runs and that components.database points to it"
-                    ) from error
-                if code != _DEADLOCK:
+                    ) from raised
+                if error.pgcode != _DEADLOCK:
                     _engine(self._url).dispose()
                 time.sleep(pause)
         raise AssertionError("unreachable")
 
+    def _explain(self, error: psycopg2.Error, raised: Exception) -> NoReturn:
+        if error.pgcode == FENCED_OUT:
+            raise LeaseLost("another worker owns this task now; nothing was written") from raised
+        if error.pgcode in _UNDEFINED:
+            raise ConfigurationError(
+                f"the database at {self._shown} lacks our newest schema ({_first_line(error)}); "
+                "run `celery -A YOUR_APP agentpg migrate`"
+            ) from raised
+        raise raised
 
-def _first_line(error: DBAPIError) -> str:
-    return str(error.orig).strip().splitlines()[0] if error.orig else str(error)
+
+def _driver_error(error: Exception) -> psycopg2.Error:
+    found = error.orig if isinstance(error, DBAPIError) else error
+    assert isinstance(found, psycopg2.Error)
+    return found
+
+
+def _first_line(error: psycopg2.Error) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

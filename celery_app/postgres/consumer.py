@@ -4,6 +4,8 @@ Invariants
   * `consume_from` and `cancel_for` do no I/O: Celery calls them in workers for every group, and from
     destructors.
   * Nothing listens until somebody really waits.
+  * An id is looked up once when its waiter starts; after that only when it is announced, and every
+    few seconds in case an announcement was lost.
   * The listening connection belongs to the process that opened it; a forked child opens its own.
 """
 
@@ -12,6 +14,8 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
+from collections import deque
+from collections.abc import Iterator
 from typing import Any
 
 from celery import states
@@ -43,8 +47,13 @@ class ResultConsumer(BaseResultConsumer):
         self._reset()
 
     def _reset(self) -> None:
-        self._listener = Listener(self._database, self._on_payloads, self._on_resync)
+        self._listener = Listener(
+            self._database, self._on_payloads, self._on_resync, self._on_listening
+        )
         self._wanted: set[str] = set()
+        # Deques, because their ends are safe to use from any thread without a lock.
+        self._new: deque[str] = deque()
+        self._unseen: deque[str] = deque()
         self._news = threading.Condition()
         self._generation = 0
         self._seen = threading.local()
@@ -63,14 +72,18 @@ class ResultConsumer(BaseResultConsumer):
     def consume_from(self, task_id: str) -> None:
         """Remember that somebody may wait for this id."""
         self._wanted.add(task_id)
+        self._new.append(task_id)
 
     def cancel_for(self, task_id: str) -> None:
         """Forget an id; called from destructors."""
         self._wanted.discard(task_id)
 
     def on_wait_for_pending(self, result: Any, timeout: float | None = None, **kwargs: Any) -> None:
-        """Listen for everything that is wanted now; the listener then looks at the table."""
-        self._listener.listen({result_channel(task_id) for task_id in tuple(self._wanted)})
+        """Listen for what nobody has waited for yet; the listener then looks at the table."""
+        new = list(_drained(self._new))
+        if new:
+            self._unseen.extend(new)
+            self._listener.listen({result_channel(task_id) for task_id in new})
 
     def drain_events(self, timeout: float | None = None) -> None:
         """Wait until something has arrived since this thread last looked.
@@ -90,6 +103,9 @@ class ResultConsumer(BaseResultConsumer):
     def _on_payloads(self, task_ids: list[str]) -> None:
         self._fetch([task_id for task_id in task_ids if task_id in self._wanted])
 
+    def _on_listening(self) -> None:
+        self._fetch([task_id for task_id in _drained(self._unseen) if task_id in self._wanted])
+
     def _on_resync(self) -> None:
         self._fetch(list(self._wanted))
 
@@ -105,3 +121,12 @@ class ResultConsumer(BaseResultConsumer):
         with self._news:
             self._generation += 1
             self._news.notify_all()
+
+
+def _drained(ids: deque[str]) -> Iterator[str]:
+    while ids:
+        try:
+            yield ids.popleft()
+        except IndexError:
+            # Another thread took the last one.
+            return

@@ -35,8 +35,10 @@ class Listener:
     Args:
         database: Where to listen.
         on_payloads: Called in the listener's thread with the payloads that arrived together.
-        on_resync: Called in the listener's thread when new channels are in force, after a reconnect
-            and at every safety interval: look at the tables now.
+        on_resync: Called in the listener's thread after a reconnect and at every safety interval:
+            look at the tables for everything.
+        on_listening: Called in the listener's thread after each `listen`, when its channels are in
+            force: look at the tables for what was announced before that. By default `on_resync`.
     """
 
     def __init__(
@@ -44,23 +46,26 @@ class Listener:
         database: Database,
         on_payloads: Callable[[list[str]], None],
         on_resync: Callable[[], None],
+        on_listening: Callable[[], None] | None = None,
     ) -> None:
         self._database = database
         self._on_payloads = on_payloads
         self._on_resync = on_resync
+        self._on_listening = on_listening or on_resync
         self._wanted: set[str] = set()
-        self._resync = False
+        self._asked = False
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._pid = 0
-        self._alarm, self._bell = socket.socketpair()
+        # Two ends of one wire: the thread selects on the alarm, others ring the bell.
+        self._wire: tuple[socket.socket, socket.socket] | None = None
         self._closing = False
 
     def listen(self, channels: Iterable[str]) -> None:
-        """Hear these channels too; a resync follows once they are in force. Returns at once."""
+        """Hear these channels too; `on_listening` follows once they are in force. Returns at once."""
         with self._lock:
             self._wanted.update(channels)
-            self._resync = True
+            self._asked = True
             if self._pid != os.getpid():
                 self._start()
         self._ring()
@@ -72,59 +77,70 @@ class Listener:
         self._ring()
         if thread is not None and thread.is_alive() and self._pid == os.getpid():
             thread.join(timeout=5)
+        self._cut_wire()
 
     def _start(self) -> None:
         self._pid = os.getpid()
         self._closing = False
-        # A forked child must not share the bell of its parent.
-        self._alarm.close()
-        self._bell.close()
-        self._alarm, self._bell = socket.socketpair()
-        for end in (self._alarm, self._bell):
-            end.setblocking(False)
-        self._thread = threading.Thread(target=self._run, name="postgres-listener", daemon=True)
+        # A forked child must not share the wire of its parent.
+        self._cut_wire()
+        alarm, bell = self._wire = socket.socketpair()
+        alarm.setblocking(False)
+        bell.setblocking(False)
+        self._thread = threading.Thread(
+            target=self._run, args=(alarm,), name="postgres-listener", daemon=True
+        )
         self._thread.start()
 
+    def _cut_wire(self) -> None:
+        wire, self._wire = self._wire, None
+        for end in wire or ():
+            end.close()
+
     def _ring(self) -> None:
+        if self._wire is None:
+            return
         try:
-            self._bell.send(b"!")
+            self._wire[1].send(b"!")
         except OSError:
             # Full or closed: somebody rang already, or nobody is there to hear it.
             return
 
-    def _run(self) -> None:
+    def _run(self, alarm: socket.socket) -> None:
         while not self._closing:
             try:
                 connection = self._database.listening_connection()
             except psycopg2.Error as error:
                 logger.warning("cannot listen for notifications: %s", str(error).strip())
-                self._wait_for_bell(RECONNECT_PAUSE)
+                _wait_for(alarm, RECONNECT_PAUSE)
                 continue
             try:
-                self._serve(connection)
+                self._serve(connection, alarm)
             except (psycopg2.Error, OSError) as error:
                 logger.warning("listening connection lost: %s", str(error).strip())
-                self._wait_for_bell(RECONNECT_PAUSE)
+                _wait_for(alarm, RECONNECT_PAUSE)
             finally:
                 connection.close()
 
-    def _serve(self, connection: Any) -> None:
+    def _serve(self, connection: Any, alarm: socket.socket) -> None:
         heard: set[str] = set()
         resync = True
         while not self._closing:
             with self._lock:
                 fresh = self._wanted - heard
-                resync, self._resync = resync or self._resync, False
+                asked, self._asked = self._asked, False
             if fresh:
                 with connection.cursor() as cursor:
                     cursor.execute("".join(f'LISTEN "{channel}";' for channel in sorted(fresh)))
                 heard |= fresh
             if resync:
                 self._guarded(self._on_resync)
-            readable, _, _ = select.select([connection, self._alarm], [], [], SAFETY_INTERVAL)
+            elif asked:
+                self._guarded(self._on_listening)
+            readable, _, _ = select.select([connection, alarm], [], [], SAFETY_INTERVAL)
             resync = not readable
-            if self._alarm in readable:
-                self._alarm.recv(4096)
+            if alarm in readable:
+                alarm.recv(4096)
             connection.poll()
             payloads = [notify.payload for notify in connection.notifies]
             connection.notifies.clear()
@@ -138,7 +154,8 @@ class Listener:
             # The listener serves every waiter of the process: one bad call must not end it.
             logger.exception("a listener's subscriber failed")
 
-    def _wait_for_bell(self, seconds: float) -> None:
-        readable, _, _ = select.select([self._alarm], [], [], seconds)
-        if readable:
-            self._alarm.recv(4096)
+
+def _wait_for(alarm: socket.socket, seconds: float) -> None:
+    readable, _, _ = select.select([alarm], [], [], seconds)
+    if readable:
+        alarm.recv(4096)

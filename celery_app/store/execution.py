@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, text
 
 from celery_app.postgres.connection import Database
 from celery_app.store.payload import pack, unpack
@@ -30,7 +30,7 @@ class Standing:
     result: Any
 
 
-def released(rows: Iterable[Row[Any]]) -> dict[str, list[Message]]:
+def released(rows: Iterable[Any]) -> dict[str, list[Message]]:
     """Group the rows of `messages_for` by their head."""
     heads: dict[str, list[Message]] = {}
     for row in rows:

@@ -78,7 +78,7 @@ class JournalStore:
             """,
             id=task_id,
         )
-        return [{**row._mapping, "at": row.at.isoformat()} for row in rows]
+        return [{**row._asdict(), "at": row.at.isoformat()} for row in rows]
 
     def estimates(self) -> dict[str, CallEstimate]:
         """Return what a task of each agent has taken on average, as measured so far."""

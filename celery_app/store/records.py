@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row
-
 from celery_app.store.payload import unpack
 from workflows.state import TaskState
 
@@ -106,7 +104,7 @@ class TaskRecord:
     dependencies: list[str] = field(default_factory=list)
 
     @classmethod
-    def from_row(cls, row: Row[Any]) -> TaskRecord:
+    def from_row(cls, row: Any) -> TaskRecord:
         """Read a row of `task` with its dependencies."""
         return cls(
             id=row.id,

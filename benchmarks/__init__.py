@@ -1,0 +1,1 @@
+"""Side-by-side measurements that anybody can repeat; see docs/backend.md for what they showed."""

@@ -1,0 +1,60 @@
+"""Servers of a measurement's own, in a folder that is gone afterwards."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import redis
+
+from celery_app.stack.postgres import DATABASE, PORT, USER, PostgresServer
+from celery_app.stack.stack import Stack
+from celery_app.stack.valkey import ValkeyServer
+from celery_app.urls import database_url, socket_url
+
+
+@dataclass(frozen=True)
+class Servers:
+    """A PostgreSQL and a Valkey, each on a unix socket, both writing to disk as in daily use."""
+
+    home: Path
+    postgres: PostgresServer
+    valkey: ValkeyServer
+
+    @property
+    def database_url(self) -> str:
+        """SQLAlchemy's URL of the database."""
+        return database_url(USER, None, str(self.postgres.socket.parent), PORT, DATABASE)
+
+    def broker_url(self, db: int = 0) -> str:
+        """Return kombu's URL of one of Valkey's databases."""
+        return socket_url(None, self.valkey.socket, db)
+
+    def open_port(self) -> int:
+        """Let Valkey listen on a free port of the loopback interface too; return the port."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        with redis.Redis(unix_socket_path=self.valkey.address) as client:
+            client.config_set("bind", "127.0.0.1")
+            client.config_set("port", port)
+        return port
+
+
+@contextmanager
+def scratch_servers() -> Iterator[Servers]:
+    """Start both servers; stop and forget them when the block ends."""
+    home = Path(tempfile.mkdtemp(prefix="agent-bench-"))
+    postgres, valkey = PostgresServer(home), ValkeyServer(home)
+    stack = Stack(home, [postgres, valkey])
+    try:
+        stack.start()
+        yield Servers(home, postgres, valkey)
+    finally:
+        stack.stop()
+        shutil.rmtree(home, ignore_errors=True)
