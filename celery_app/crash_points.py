@@ -4,7 +4,8 @@
 FILE, so that it happens once. Without the variable a crash point costs one dictionary look-up.
 
 Places: ``before-commit`` and ``after-commit`` of a task's outcome, ``before-publish`` and
-``after-publish`` of what it released, ``after-expand`` between a stored plan and its messages.
+``after-publish`` of what it released, ``after-expand`` between a stored plan and its messages;
+``chord-ready`` and ``chord-sent`` around the publishing of a chord's body.
 """
 
 from __future__ import annotations

@@ -22,6 +22,8 @@ from celery.result import GroupResult, allow_join_result, result_from_tuple
 from celery.utils.log import get_logger
 from kombu.exceptions import OperationalError
 
+from celery_app.crash_points import crash_point
+
 logger = get_logger(__name__)
 
 #: When the body of an open chord is called: if all parts succeeded, if any did not, or in any case.
@@ -142,12 +144,14 @@ class Chords:
             sent: list[str] = []
             completed: list[Any] = []
             for chord in self._ready(rows):
+                crash_point("chord-ready")
                 try:
                     completed.extend(self._end(chord))
                 except OperationalError as away:
                     logger.warning("Body of chord %s is ready but not sent yet: %s", chord.id, away)
                 else:
                     sent.append(chord.id)
+            crash_point("chord-sent")
             if sent:
                 self._database.rows("SELECT mark_chords_done(:ids)", ids=sent)
             rows = completed

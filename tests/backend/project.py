@@ -36,6 +36,7 @@ def make_project(broker: str, backend: str, queue: str, **options: Any) -> Celer
     )
     project.steps["worker"].add(ResultBackendStep)
     _add_arithmetic(project)
+    _add_helpers(project)
     _add_misfits(project)
     return project
 
@@ -76,6 +77,17 @@ def _add_arithmetic(project: Celery) -> None:
     @task(name="foreign.long")
     def long(size: int) -> str:
         return "ü" * size
+
+
+def _add_helpers(project: Celery) -> None:
+    task = functools.partial(project.task, shared=False)
+    add = project.tasks["foreign.add"]
+
+    @task(name="foreign.note")
+    def note(value: Any, path: str) -> Any:
+        with open(path, "a") as written:
+            print(value, file=written)
+        return value
 
     @task(name="foreign.gather")
     def gather(count: int) -> tuple[int, list[float]]:
