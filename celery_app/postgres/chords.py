@@ -10,8 +10,9 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Any, Literal
 
 from celery import states
@@ -46,7 +47,7 @@ class ReadyChord:
     body: bytes
     header: bytes | None
     run_on: RunOn
-    metas: dict[str, dict[str, Any]] = field(default_factory=dict)
+    metas: dict[str, dict[str, Any]]
 
 
 class Chords:
@@ -132,7 +133,7 @@ class Chords:
         """Publish bodies that have been ready for `grace` seconds; return how many."""
         rows = self._database.rows("SELECT * FROM overdue_chords(:grace)", grace=grace)
         self.publish(rows)
-        return len({row.chord_id for row in rows})
+        return len(rows)
 
     def publish(self, rows: Sequence[Any]) -> None:
         """Publish the bodies of ready chords, and of those that their failures complete.
@@ -143,7 +144,7 @@ class Chords:
         while rows:
             sent: list[str] = []
             completed: list[Any] = []
-            for chord in self._ready(rows):
+            for chord in map(self._ready, rows):
                 crash_point("chord-ready")
                 try:
                     completed.extend(self._end(chord))
@@ -156,25 +157,25 @@ class Chords:
                 self._database.rows("SELECT mark_chords_done(:ids)", ids=sent)
             rows = completed
 
-    def _ready(self, rows: Iterable[Any]) -> list[ReadyChord]:
-        chords: dict[str, ReadyChord] = {}
-        for row in rows:
-            if row.task_id is None:
-                header = None if row.header is None else bytes(row.header)
-                chords[row.chord_id] = ReadyChord(row.chord_id, bytes(row.body), header, row.run_on)
-            else:
-                chords[row.chord_id].metas[row.task_id] = self._part_meta(row)
-        return list(chords.values())
+    def _ready(self, row: Any) -> ReadyChord:
+        header = None if row.header is None else bytes(row.header)
+        metas = {} if row.task_ids is None else self._part_metas(row)
+        return ReadyChord(row.chord_id, bytes(row.body), header, row.run_on, metas)
 
-    def _part_meta(self, row: Any) -> dict[str, Any]:
-        if row.meta is None:
-            return {"status": row.status, "result": None}
-        if row.kept:
-            kept: dict[str, Any] = self._backend.decode(bytes(row.meta))
-            meta: dict[str, Any] = self._backend.meta_from_decoded(kept)
-            return meta
-        found: dict[str, Any] = self._backend.result_meta(row.task_id, row.meta)
-        return found
+    def _part_metas(self, row: Any) -> dict[str, dict[str, Any]]:
+        metas = {
+            task_id: {"status": status, "result": None}
+            for task_id, status in zip(row.task_ids, row.statuses, strict=True)
+        }
+        together = bytes(row.values)
+        places = pairwise(accumulate(row.lengths, initial=0))
+        kept = {
+            task_id: together[start:end]
+            for task_id, (start, end) in zip(row.task_ids, places, strict=True)
+            if end > start
+        }
+        metas.update(zip(kept, self._backend.decode_all(list(kept.values())), strict=True))
+        return metas
 
     def _end(self, chord: ReadyChord) -> Sequence[Any]:
         """Call a chord's body, fail it or skip it; return what that completes."""

@@ -5,17 +5,17 @@ ALTER TABLE chord ADD COLUMN run_on text NOT NULL DEFAULT 'success'
     CHECK (run_on IN ('success', 'failure', 'always'));
 ALTER TABLE chord ADD COLUMN body_id text;
 
--- What is needed to call the bodies of ready chords: for each chord one row with its body, then one row
--- for each of its parts, in order. kept: the value comes from the chord, not from the task's result.
+-- What is needed to call the body of a ready chord: the body, and for each part, in order, its id, its
+-- state and its value (all values in one piece, with their lengths; a length of 0 means none is kept).
 CREATE TYPE chord_row AS (
     chord_id text,
     body     bytea,
     header   bytea,
     run_on   text,
-    task_id  text,
-    status   text,
-    meta     bytea,
-    kept     boolean
+    task_ids text[],
+    statuses text[],
+    lengths  integer[],
+    values   bytea
 );
 
 DROP FUNCTION store_result(text, text, bytea, boolean, text, integer);
@@ -41,19 +41,24 @@ BEGIN
 END $$;
 
 
+-- Small values stand in the part itself, so that a join reads one range of one index.
 CREATE FUNCTION chord_rows(p_ids text[]) RETURNS SETOF chord_row LANGUAGE plpgsql AS $$
 BEGIN
     RETURN QUERY
-    SELECT c.id, c.body, c.header, c.run_on, NULL::text, NULL::text, NULL::bytea, false
-      FROM chord c WHERE c.id = ANY (p_ids) AND c.state = 'ready';
-    RETURN QUERY
-    SELECT p.chord_id, NULL::bytea, NULL::bytea, NULL::text, p.task_id, p.status,
-           coalesce(p.value, r.meta), p.value IS NOT NULL
-      FROM part p
-      JOIN chord c ON c.id = p.chord_id AND c.state = 'ready'
-      LEFT JOIN result r ON r.task_id = p.task_id
-     WHERE p.chord_id = ANY (p_ids)
-     ORDER BY p.chord_id, p.position;
+    SELECT c.id, c.body, c.header, c.run_on, joined.task_ids, joined.statuses, joined.lengths, joined.documents
+      FROM chord c
+     CROSS JOIN LATERAL (
+        SELECT array_agg(ordered.task_id) AS task_ids, array_agg(ordered.status) AS statuses,
+               array_agg(coalesce(length(ordered.document), 0)) AS lengths,
+               string_agg(coalesce(ordered.document, ''), '') AS documents
+          FROM (
+            SELECT p.task_id, p.status,
+                   CASE WHEN p.value IS NOT NULL THEN p.value
+                        ELSE (SELECT r.meta FROM result r WHERE r.task_id = p.task_id) END AS document
+              FROM part p WHERE p.chord_id = c.id ORDER BY p.position
+          ) AS ordered
+     ) AS joined
+     WHERE c.id = ANY (p_ids) AND c.state = 'ready';
 END $$;
 
 
@@ -126,8 +131,8 @@ END $$;
 
 -- Keep a result unless the task has already succeeded, count it, wake those who wait.
 CREATE FUNCTION store_result(p_id text, p_status text, p_meta bytea, p_ready boolean, p_chord text,
-                             p_position integer, p_announce boolean) RETURNS SETOF chord_row
-LANGUAGE plpgsql AS $$
+                             p_position integer, p_value bytea, p_announce boolean)
+RETURNS SETOF chord_row LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM pg_advisory_xact_lock_shared(hashtext('open_chord'));
     INSERT INTO result AS r (task_id, status, meta, date_done)
@@ -139,7 +144,7 @@ BEGIN
         PERFORM announce(p_id);
     END IF;
     IF p_ready THEN
-        RETURN QUERY SELECT * FROM return_part(p_id, p_status, p_chord, p_position, NULL);
+        RETURN QUERY SELECT * FROM return_part(p_id, p_status, p_chord, p_position, p_value);
     END IF;
 END $$;
 

@@ -1,0 +1,311 @@
+"""Task graphs on the whole system: how near to the best schedule they run, and what a task costs.
+
+    python -m benchmarks.graphs makespan [--seeds 20] [--kill]
+    python -m benchmarks.graphs scale
+
+The servers are embedded ones of the measurement's own; workers are ordinary ones (threads, 16).
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+import random
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import click
+import redis
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from celery_app.client import Client
+
+ROOT = Path(__file__).parents[1]
+SLOTS = 16
+
+
+@dataclass
+class Graph:
+    """A graph to run: the seconds that each node sleeps, and the nodes that it needs."""
+
+    seconds: list[float]
+    needs: list[list[int]]
+
+    def tasks(self) -> list[dict[str, Any]]:
+        """Return it as a client submits it."""
+        ids = [str(uuid4()) for _ in self.seconds]
+        return [
+            {
+                "id": ids[node],
+                "task": "chore.sleep" if seconds else "chore.echo",
+                "args": [seconds or node],
+                "dependencies": [ids[needed] for needed in self.needs[node]],
+            }
+            for node, seconds in enumerate(self.seconds)
+        ]
+
+    def critical_path(self) -> float:
+        """Return the longest sum of sleeps along dependencies; nodes stand in topological order."""
+        ends: list[float] = []
+        for node, seconds in enumerate(self.seconds):
+            ends.append(seconds + max((ends[needed] for needed in self.needs[node]), default=0.0))
+        return max(ends)
+
+    def greedy_schedule(self, slots: int) -> float:
+        """Return the makespan of starting whatever is ready first, on so many slots, at no cost."""
+        followers: list[list[int]] = [[] for _ in self.seconds]
+        unmet = [len(needed) for needed in self.needs]
+        for node, needed in enumerate(self.needs):
+            for one in needed:
+                followers[one].append(node)
+        ready = [(0.0, node) for node, count in enumerate(unmet) if count == 0]
+        heapq.heapify(ready)
+        free = [0.0] * slots
+        ends = [0.0] * len(unmet)
+        while ready:
+            since, node = heapq.heappop(ready)
+            ends[node] = max(since, heapq.heappop(free)) + self.seconds[node]
+            heapq.heappush(free, ends[node])
+            for follower in followers[node]:
+                unmet[follower] -= 1
+                if unmet[follower] == 0:
+                    start = max(ends[needed] for needed in self.needs[follower])
+                    heapq.heappush(ready, (start, follower))
+        return max(ends)
+
+    def barriers(self, slots: int) -> float:
+        """Return the makespan where each level waits for the whole level before it."""
+        levels: list[int] = []
+        for needed in self.needs:
+            levels.append(1 + max((levels[one] for one in needed), default=-1))
+        total = 0.0
+        for level in range(max(levels) + 1):
+            alone = [s for s, one in zip(self.seconds, levels, strict=True) if one == level]
+            total += Graph(alone, [[] for _ in alone]).greedy_schedule(slots)
+        return total
+
+
+def random_graph(chance: random.Random) -> Graph:
+    """Return up to 200 nodes, each with up to four dependencies among those shortly before it."""
+    count = chance.randint(100, 200)
+    needs: list[list[int]] = []
+    for node in range(count):
+        near = range(max(0, node - 40), node)
+        needs.append(sorted(chance.sample(near, min(len(near), chance.randint(0, 4)))))
+    return Graph([chance.uniform(0.05, 0.5) for _ in range(count)], needs)
+
+
+def lane_graph(chance: random.Random) -> Graph:
+    """Return six lanes of uneven steps with a few links across: what barriers are worst at."""
+    lanes, stages = 6, 12
+    seconds, needs = [], []
+    for stage in range(stages):
+        for lane in range(lanes):
+            seconds.append(min(0.5, max(0.05, chance.lognormvariate(-2.0, 0.9))))
+            before = [(stage - 1) * lanes + lane] if stage else []
+            if stage and chance.random() < 0.1:
+                before.append((stage - 1) * lanes + chance.randrange(lanes))
+            needs.append(sorted(set(before)))
+    return Graph(seconds, needs)
+
+
+def layered_graph(layers: int, width: int) -> Graph:
+    """Return layers of tasks that do nothing, each needing three of the layer before."""
+    needs = [
+        [(layer - 1) * width + (place + step) % width for step in range(3)] if layer else []
+        for layer in range(layers)
+        for place in range(width)
+    ]
+    return Graph([0.0] * (layers * width), needs)
+
+
+@contextmanager
+def system() -> Iterator[Client]:
+    """Start embedded servers of our own; give a client of them."""
+    home = Path(tempfile.mkdtemp(prefix="agent-bench-"))
+    os.environ["AI_AGENT_HOME"] = str(home)
+    # Death is noticed within seconds, so that a measurement with a kill ends.
+    os.environ["AI_AGENT__LEASES__SECONDS"] = "3"
+    os.environ["AI_AGENT__LEASES__RENEW_SECONDS"] = "1"
+    os.environ["AI_AGENT__RECOVERY__INTERVAL"] = "1"
+    os.environ["AI_AGENT__RECOVERY__GRACE"] = "2"
+    from celery_app.client import Client
+    from celery_app.stack.profile import embedded_stack
+
+    try:
+        yield Client()
+    finally:
+        embedded_stack().stop()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@contextmanager
+def worker() -> Iterator[subprocess.Popen[bytes]]:
+    """Run an ordinary worker."""
+    command = [sys.executable, "-m", "celery", "-A", "celery_app", "worker", "-P", "threads"]
+    command += ["-c", str(SLOTS), "-n", f"{uuid4().hex[:6]}@bench", "--loglevel", "INFO"]
+    with tempfile.NamedTemporaryFile("w+") as log:
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        try:
+            deadline = time.monotonic() + 60
+            while " ready." not in Path(log.name).read_text():
+                if process.poll() is not None or time.monotonic() > deadline:
+                    sys.exit(f"a worker did not start:\n{Path(log.name).read_text()}")
+                time.sleep(0.05)
+            yield process
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                try:
+                    process.wait(timeout=20)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+
+
+def run(client: Client, graph: Graph) -> float:
+    """Run a graph; return the seconds from submitting it to having its result."""
+    tasks = graph.tasks()
+    begun = time.perf_counter()
+    result = client.submit_graph(tasks).result(timeout=600)
+    elapsed = time.perf_counter() - begun
+    assert len(result) == len(tasks)
+    return elapsed
+
+
+def run_with_a_kill(client: Client, graph: Graph, chance: random.Random) -> tuple[float, int]:
+    """Run a graph on two workers, kill one in the middle; return seconds and events too many."""
+    tasks = graph.tasks()
+    with ExitStack() as stack:
+        doomed, _ = (stack.enter_context(worker()) for _ in range(2))
+        begun = time.perf_counter()
+        handle = client.submit_graph(tasks)
+        moment = chance.uniform(0.2, 0.8) * graph.greedy_schedule(2 * SLOTS)
+        killer = threading.Timer(moment, os.killpg, (doomed.pid, signal.SIGKILL))
+        killer.start()
+        result = handle.result(timeout=600)
+        elapsed = time.perf_counter() - begun
+        killer.join()
+        doomed.wait()
+    assert len(result) == len(tasks)
+    recorded = [event["task_id"] for event in handle.events() if event["kind"] == "succeeded"]
+    return elapsed, len(recorded) - len(set(recorded))
+
+
+def message_sizes(client: Client, graph: Graph) -> list[int]:
+    """Run a graph and return the size of every message that goes to the broker for it, in bytes."""
+    from celery_app.celery import settings
+
+    sizes: list[int] = []
+    path = settings.broker_url.removeprefix("redis+socket://").split("?")[0]
+    with redis.Redis(unix_socket_path=path) as broker, broker.monitor() as monitor:
+        ended = threading.Event()
+
+        def listen() -> None:
+            for command in monitor.listen():
+                words = command["command"].split(" ", 2)
+                if (
+                    words[0] == "LPUSH"
+                    and "_kombu" not in words[1]
+                    and "task.collect" not in words[2]
+                ):
+                    sizes.append(len(words[2]))
+                if ended.is_set():
+                    return
+
+        listener = threading.Thread(target=listen, daemon=True)
+        listener.start()
+        run(client, graph)
+        ended.set()
+        broker.ping()
+        listener.join(timeout=5)
+    return sizes
+
+
+@click.group()
+def main() -> None:
+    """Measure task graphs on the whole system."""
+
+
+@main.command()
+@click.option("--seeds", default=20, show_default=True, help="Graphs of each kind.")
+@click.option("--kill", is_flag=True, help="Kill a worker in the middle of each.")
+def makespan(seeds: int, kill: bool) -> None:
+    """Compare the time that graphs take with the best that 16 slots could do."""
+    table = Table(title="Makespan against max(critical path, greedy schedule)")
+    for column in ("graphs", "nodes", "bound", "measured", "ratio p50", "ratio max", "barriers"):
+        table.add_column(column, justify="right")
+    with system() as client:
+        for name, make in (("random", random_graph), ("uneven lanes", lane_graph)):
+            graphs = [make(random.Random(seed)) for seed in range(seeds)]
+            ratios, took, twice = [], [], 0
+            with ExitStack() as stack:
+                if not kill:
+                    stack.enter_context(worker())
+                    run(client, layered_graph(4, 16))
+                for seed, graph in enumerate(track(graphs, name)):
+                    if kill:
+                        seconds, doubled = run_with_a_kill(client, graph, random.Random(seed))
+                        twice += doubled
+                    else:
+                        seconds = run(client, graph)
+                    took.append(seconds)
+                    ratios.append(seconds / bound(graph))
+            table.add_row(
+                f"{len(graphs)} {name}" + (", a worker killed" if kill else ""),
+                f"{sum(len(graph.seconds) for graph in graphs)}",
+                f"{sum(map(bound, graphs)):.1f} s",
+                f"{sum(took):.1f} s",
+                f"{statistics.median(ratios):.3f}",
+                f"{max(ratios):.3f}",
+                f"{statistics.median(g.barriers(SLOTS) / bound(g) for g in graphs):.2f}",
+            )
+            if kill:
+                print(f"{name}: all complete; recorded twice: {twice}")
+    Console().print(table)
+
+
+def bound(graph: Graph) -> float:
+    """Return what no schedule of this kind can beat."""
+    return max(graph.critical_path(), graph.greedy_schedule(SLOTS))
+
+
+@main.command()
+@click.option("--rounds", default=5, show_default=True, help="Runs of the small graph.")
+def scale(rounds: int) -> None:
+    """Compare what a task costs in a graph of 100 and in one of 10,000."""
+    small, large = layered_graph(10, 10), layered_graph(100, 100)
+    with system() as client, worker():
+        run(client, small)
+        costs = [run(client, small) / 100 for _ in range(rounds)]
+        whole = run(client, large) / 10_000
+        costs += [run(client, small) / 100 for _ in range(rounds)]
+        each = statistics.median(costs)
+        print(f"one task of 100:    {each * 1000:.2f} ms (median of {2 * rounds} runs)")
+        print(f"one task of 10,000: {whole * 1000:.2f} ms, {whole / each:.2f} times that")
+        for graph in (small, large):
+            sizes = message_sizes(client, graph)
+            print(
+                f"{len(sizes)} messages for {len(graph.seconds)} tasks: "
+                f"{min(sizes)} to {max(sizes)} bytes, median {statistics.median(sizes):.0f}"
+            )
+
+
+if __name__ == "__main__":
+    main()
