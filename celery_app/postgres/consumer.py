@@ -48,7 +48,11 @@ class ResultConsumer(BaseResultConsumer):
 
     def _reset(self) -> None:
         self._listener = Listener(
-            self._database, self._on_payloads, self._on_resync, self._on_listening
+            self._database,
+            self._on_payloads,
+            self._on_resync,
+            self._on_listening,
+            is_idle=lambda: not self._wanted,
         )
         self._wanted: set[str] = set()
         # Deques, because their ends are safe to use from any thread without a lock.

@@ -5,6 +5,8 @@ Invariants
   * LISTEN comes first, then a look at the tables: what was announced in between is never missed.
   * After a lost connection, and every few seconds in any case, subscribers look at the tables again,
     so that a lost notification delays them and never strands them.
+  * Nobody keeps a connection for nothing: where no one has waited for a while, it is closed until
+    somebody does.
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ logger = logging.getLogger(__name__)
 #: Seconds between safety looks, and before a broken connection is tried again.
 SAFETY_INTERVAL = 5.0
 RECONNECT_PAUSE = 0.5
+#: Safety looks without anybody waiting after which the connection is given back.
+_IDLE_LOOKS = 6
 
 
 class Listener:
@@ -39,6 +43,7 @@ class Listener:
             look at the tables for everything.
         on_listening: Called in the listener's thread after each `listen`, when its channels are in
             force: look at the tables for what was announced before that. By default `on_resync`.
+        is_idle: Tells whether nobody waits; by default somebody always does.
     """
 
     def __init__(
@@ -47,11 +52,13 @@ class Listener:
         on_payloads: Callable[[list[str]], None],
         on_resync: Callable[[], None],
         on_listening: Callable[[], None] | None = None,
+        is_idle: Callable[[], bool] = lambda: False,
     ) -> None:
         self._database = database
         self._on_payloads = on_payloads
         self._on_resync = on_resync
         self._on_listening = on_listening or on_resync
+        self._is_idle = is_idle
         self._wanted: set[str] = set()
         self._asked = False
         self._lock = threading.Lock()
@@ -66,7 +73,7 @@ class Listener:
         with self._lock:
             self._wanted.update(channels)
             self._asked = True
-            if self._pid != os.getpid():
+            if self._thread is None or self._pid != os.getpid():
                 self._start()
         self._ring()
 
@@ -107,7 +114,7 @@ class Listener:
             return
 
     def _run(self, alarm: socket.socket) -> None:
-        while not self._closing:
+        while not self._closing and self._thread is threading.current_thread():
             try:
                 connection = self._database.listening_connection()
             except psycopg2.Error as error:
@@ -125,7 +132,8 @@ class Listener:
     def _serve(self, connection: Any, alarm: socket.socket) -> None:
         heard: set[str] = set()
         resync = True
-        while not self._closing:
+        idle_looks = 0
+        while not (self._closing or self._gives_up(idle_looks)):
             with self._lock:
                 fresh = self._wanted - heard
                 asked, self._asked = self._asked, False
@@ -139,6 +147,7 @@ class Listener:
                 self._guarded(self._on_listening)
             readable, _, _ = select.select([connection, alarm], [], [], SAFETY_INTERVAL)
             resync = not readable
+            idle_looks = idle_looks + 1 if resync and self._is_idle() else 0
             if alarm in readable:
                 alarm.recv(4096)
             connection.poll()
@@ -146,6 +155,16 @@ class Listener:
             connection.notifies.clear()
             if payloads:
                 self._guarded(partial(self._on_payloads, payloads))
+
+    def _gives_up(self, idle_looks: int) -> bool:
+        if idle_looks < _IDLE_LOOKS:
+            return False
+        with self._lock:
+            if self._asked:
+                return False
+            self._thread = None
+            self._wanted.clear()
+            return True
 
     def _guarded(self, call: Callable[[], None]) -> None:
         try:

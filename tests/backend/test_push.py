@@ -48,6 +48,22 @@ def test_one_process_listens_once_however_many_wait(own: Celery, database: Datab
     assert listening.n <= 2
 
 
+def test_nobody_listens_where_nobody_waits(
+    project: Callable[..., Celery], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notify, "SAFETY_INTERVAL", 0.1)
+    app = project()
+    listeners = threading.active_count()
+    for _ in range(2):
+        result = app.AsyncResult(uuid4().hex)
+        threading.Timer(0.2, app.backend.store_result, (result.id, 1, "SUCCESS")).start()
+        assert result.get(timeout=10) == 1
+        deadline = time.monotonic() + 10
+        while threading.active_count() > listeners:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
 def test_thousands_wait_at_once(own: Celery) -> None:
     """200 threads wait for ten results each, which all come at the same time."""
     backend = own.backend
