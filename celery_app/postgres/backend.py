@@ -11,6 +11,7 @@ Invariants
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
 from typing import Any
 
 from celery import states
@@ -56,6 +57,7 @@ class PostgresBackend(AsyncBackendMixin, Backend):
     supports_native_join = True
     supports_result_compression = True
     supports_autoexpire = False
+    supports_failure_expires = True
     persistent = True
 
     def __init__(self, app: Any, url: str = "", **kwargs: Any) -> None:
@@ -211,17 +213,18 @@ class PostgresBackend(AsyncBackendMixin, Backend):
         self.result_consumer.cancel_for(task_id)
 
     def cleanup(self) -> None:
-        """Delete what is older than `result_expires`; rows of graphs are never touched."""
-        if not self.expires:
-            return
-        older = "clock_timestamp() - make_interval(secs => :age)"
-        for sql in (
-            f"DELETE FROM result WHERE date_done < {older}",  # noqa: S608 - constant text
-            f"DELETE FROM group_result WHERE created_at < {older}",  # noqa: S608
-            f"DELETE FROM part USING chord c WHERE c.id = chord_id AND c.created_at < {older}",  # noqa: S608
-            f"DELETE FROM chord WHERE created_at < {older}",  # noqa: S608
-        ):
-            self.database.rows(sql, age=float(self.expires))
+        """Delete what is older than `result_expires`, `result_failure_expires` for failures and
+        `result_chord_expires` for chords; rows of graphs are never touched.
+        """
+        conf = self.app.conf
+        chords = conf.result_chord_expires
+        failures = conf.result_failure_expires
+        self.database.rows(
+            "SELECT clean_up(:results, :failures, :chords)",
+            results=_seconds(self.expires),
+            failures=_seconds(self.expires if failures is None else failures),
+            chords=_seconds(self.expires if chords is None else chords),
+        )
 
     def exception_safe_to_retry(self, exc: Exception) -> bool:
         """Passing faults of Postgres may be tried again."""
@@ -318,6 +321,12 @@ class PostgresBackend(AsyncBackendMixin, Backend):
         Whoever completed those chords died before it could publish them.
         """
         return self.chords.publish_overdue(grace)
+
+
+def _seconds(expires: float | timedelta | None) -> float | None:
+    """Return a setting of Celery's in seconds; None for "never", which is None or 0 there."""
+    seconds = expires.total_seconds() if isinstance(expires, timedelta) else expires
+    return float(seconds) if seconds else None
 
 
 def _notify_mode(app: Any) -> str:

@@ -164,7 +164,7 @@ class Chords:
 
     def _part_metas(self, row: Any) -> dict[str, dict[str, Any]]:
         metas = {
-            task_id: {"status": status, "result": None}
+            task_id: {"status": status}
             for task_id, status in zip(row.task_ids, row.statuses, strict=True)
         }
         together = bytes(row.values)
@@ -216,8 +216,8 @@ class Chords:
     def _told(self, meta: dict[str, Any]) -> Any:
         """Return a part's result, or what went wrong as Celery's JSON of an exception."""
         if meta["status"] in states.PROPAGATE_STATES:
-            return self._backend.prepare_exception(meta["result"], serializer="json")
-        return meta["result"]
+            return self._backend.prepare_exception(meta.get("result"), serializer="json")
+        return meta.get("result")
 
     def _nesting(self, chord_id: str, header: Any) -> bytes | None:
         # A flat header needs none, and a generator must not be run here: Celery sends while it runs.
@@ -262,10 +262,12 @@ def _nested(result: Any, metas: dict[str, dict[str, Any]]) -> Any:
     children = getattr(result, "results", None)
     if children is not None:
         return [_nested(child, metas) for child in children]
-    return _value(result.id, metas.get(result.id, {"status": states.PENDING, "result": None}))
+    return _value(result.id, metas.get(result.id, {"status": states.PENDING}))
 
 
 def _value(task_id: str, meta: dict[str, Any]) -> Any:
+    if "result" not in meta:
+        raise ChordError(f"The result of {task_id} is gone: it has expired or was forgotten")
     if meta["status"] in states.PROPAGATE_STATES:
         error = meta["result"]
         raise _create_chord_error_with_cause(f"Dependency {task_id} raised {error!r}", error)

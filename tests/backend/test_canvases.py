@@ -109,13 +109,11 @@ def test_a_failure_reaches_the_members_of_a_group_at_the_chains_end(own: Celery)
             member.get(timeout=10)
 
 
-def test_a_rejected_part_leaves_its_chord_open(own: Celery, database: Database) -> None:
-    # Celery tells no backend of a rejection; a chord waits for the part, as it does on Redis.
+def test_a_rejected_part_fails_the_body(own: Celery) -> None:
     parts = [task(own, "add").s(1), task(own, "reject").s()]
-    waiting = chord(parts, task(own, "total").s()).apply_async()
-    waiting.parent.results[0].get(timeout=10)
-    row = database.row("SELECT done, state FROM chord WHERE id = :id", id=waiting.parent.id)
-    assert (row.done, row.state) == (1, "open")
+    error = chord(parts, task(own, "total").s()).apply_async().get(timeout=20, propagate=False)
+    assert isinstance(error, ChordError)
+    assert "not mine" in str(error)
 
 
 def part_request(chord_id: str, number: int) -> Context:

@@ -109,6 +109,16 @@ def test_a_failed_part_fails_a_body_that_needs_success(own: Celery) -> None:
         own.AsyncResult(body).get(timeout=10)
 
 
+def test_a_forgotten_part_fails_the_body_instead_of_counting_as_nothing(own: Celery) -> None:
+    parts = ids(2)
+    succeed(own, parts[0])
+    body = own.backend.open_chord(task(own, "total").s(), parts, size=2)
+    own.AsyncResult(parts[0]).forget()
+    succeed(own, parts[1])
+    with pytest.raises(ChordError, match="is gone"):
+        own.AsyncResult(body).get(timeout=10)
+
+
 @pytest.mark.parametrize("run_on", ["failure", "always"])
 def test_a_body_may_run_on_failure(own: Celery, run_on: Any) -> None:
     parts = ids(2)

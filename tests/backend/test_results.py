@@ -187,3 +187,23 @@ def test_clean_up_deletes_what_is_old_and_nothing_else(
     assert database.row("SELECT 1 FROM chord WHERE id = :id", id=open_chord) is None
     assert database.row("SELECT 1 FROM part WHERE chord_id = :id", id=open_chord) is None
     assert "celery.backend_cleanup" in own.tasks
+
+
+def test_failures_and_chords_may_be_kept_longer_or_shorter(
+    own: Celery, project: Callable[..., Celery], database: Database
+) -> None:
+    failed = own.AsyncResult(uuid4().hex)
+    own.backend.store_result(failed.id, ValueError("x"), "FAILURE")
+    waiting = own.backend.open_chord(task(own, "total").s(), [uuid4().hex])
+    old = "now() - interval '2 hours'"
+    database.rows(f"UPDATE result SET date_done = {old} WHERE task_id = :id", id=failed.id)
+    database.rows(f"UPDATE chord SET created_at = {old} WHERE id = :id", id=waiting)
+    project(result_expires=None).backend.cleanup()
+    project(
+        result_expires=60, result_failure_expires=86400, result_chord_expires=86400
+    ).backend.cleanup()
+    assert own.AsyncResult(failed.id).state == "FAILURE"
+    assert database.row("SELECT 1 FROM chord WHERE id = :id", id=waiting) is not None
+    project(result_failure_expires=60, result_chord_expires=60).backend.cleanup()
+    assert own.AsyncResult(failed.id).state == "PENDING"
+    assert database.row("SELECT 1 FROM chord WHERE id = :id", id=waiting) is None

@@ -4,6 +4,7 @@
 ALTER TABLE chord ADD COLUMN run_on text NOT NULL DEFAULT 'success'
     CHECK (run_on IN ('success', 'failure', 'always'));
 ALTER TABLE chord ADD COLUMN body_id text;
+CREATE INDEX group_result_created ON group_result (created_at);
 
 -- What is needed to call the body of a ready chord: the body, and for each part, in order, its id, its
 -- state and its value (all values in one piece, with their lengths; a length of 0 means none is kept).
@@ -238,4 +239,18 @@ CREATE FUNCTION mark_chords_done(p_ids text[]) RETURNS void LANGUAGE plpgsql AS 
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
     UPDATE chord SET state = 'done' WHERE id = ANY (p_ids);
+END $$;
+
+
+-- Delete what is older than its seconds; NULL keeps it for ever. Rows of graphs are never touched.
+CREATE FUNCTION clean_up(p_results double precision, p_failures double precision, p_chords double precision)
+RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    DELETE FROM result WHERE status <> 'FAILURE' AND date_done < clock_timestamp() - make_interval(secs => p_results);
+    DELETE FROM result WHERE status = 'FAILURE' AND date_done < clock_timestamp() - make_interval(secs => p_failures);
+    DELETE FROM group_result WHERE created_at < clock_timestamp() - make_interval(secs => p_results);
+    WITH old AS (
+        DELETE FROM chord WHERE created_at < clock_timestamp() - make_interval(secs => p_chords) RETURNING id
+    )
+    DELETE FROM part USING old WHERE part.chord_id = old.id;
 END $$;
