@@ -150,6 +150,9 @@ def system() -> Iterator[Client]:
     try:
         yield Client()
     finally:
+        from celery_app.celery import app
+
+        app.backend.result_consumer.stop()
         embedded_stack().stop()
         shutil.rmtree(home, ignore_errors=True)
 

@@ -73,12 +73,16 @@ class JournalStore:
         """Return what is known of a task's calls, in order, without the words."""
         rows = self.database.rows(
             """
-            SELECT try, number, model, host, at, seconds, prompt_tokens, generated_tokens
+            SELECT try AS attempt, number, model, host, at, seconds, prompt_tokens, generated_tokens
               FROM model_call WHERE task_id = :id ORDER BY try, number
             """,
             id=task_id,
         )
-        return [{**row._asdict(), "at": row.at.isoformat()} for row in rows]
+        calls = [row._asdict() for row in rows]
+        # `try` is a word of Python, and no row may have it as a name.
+        return [
+            {"try": call.pop("attempt"), **call, "at": call["at"].isoformat()} for call in calls
+        ]
 
     def estimates(self) -> dict[str, CallEstimate]:
         """Return what a task of each agent has taken on average, as measured so far."""
