@@ -10,7 +10,7 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -90,9 +90,16 @@ class PostgresBackend(AsyncBackendMixin, Backend):
 
     # Results
 
-    def metas(self, task_ids: Sequence[str]) -> list[dict[str, Any]]:
-        """Return the metadata of the given tasks that have any, in one query."""
-        rows = self.database.rows("SELECT * FROM metas(:ids)", ids=list(task_ids))
+    def metas(
+        self, task_ids: Sequence[str], query: Callable[..., Sequence[Any]] | None = None
+    ) -> list[dict[str, Any]]:
+        """Return the metadata of the given tasks that have any, in one query.
+
+        Args:
+            task_ids: The tasks.
+            query: What runs the query; by default a connection of the pool.
+        """
+        rows = (query or self.database.rows)("SELECT * FROM metas(:ids)", ids=list(task_ids))
         found = [
             celery_meta(row.task_id, row.status, row.meta, row.error, row.cause)
             for row in rows

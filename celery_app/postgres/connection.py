@@ -62,6 +62,13 @@ def _driver_sql(sql: str) -> str:
     return str(text(sql).compile(dialect=_DIALECT))
 
 
+def run_statement(connection: Any, sql: str, values: dict[str, Any]) -> Sequence[Any]:
+    """Run one statement on a driver's connection; return its rows as named tuples."""
+    with closing(connection.cursor(cursor_factory=NamedTupleCursor)) as cursor:
+        cursor.execute(_driver_sql(sql), values)
+        return cursor.fetchall() if cursor.description else ()
+
+
 def _is_passing(error: psycopg2.Error) -> bool:
     if error.pgcode is None:
         # No code at all: the connection broke before the server could answer.
@@ -100,14 +107,11 @@ class Database:
         The pool is SQLAlchemy's; the statement goes straight to the driver, which takes a quarter of
         the time.
         """
-        statement = _driver_sql(sql)
 
         def work() -> Sequence[Any]:
             connection = _engine(self._url).raw_connection()
             try:
-                with closing(connection.cursor(cursor_factory=NamedTupleCursor)) as cursor:
-                    cursor.execute(statement, values)
-                    return cursor.fetchall() if cursor.description else ()
+                return run_statement(connection, sql, values)
             except psycopg2.Error as error:
                 if _is_passing(error):
                     connection.invalidate(error)

@@ -116,7 +116,7 @@ class ResultConsumer(BaseResultConsumer):
     def _fetch(self, task_ids: list[str]) -> None:
         if not task_ids:
             return
-        for meta in self.backend.metas(task_ids):
+        for meta in self.backend.metas(task_ids, self._listener.rows):
             if meta["status"] == states.PENDING:
                 continue
             if meta["status"] in states.READY_STATES:

@@ -1,7 +1,8 @@
 """One LISTEN connection for a whole process, however many wait.
 
 Invariants
-  * Only the listener's own thread touches its connection; others leave requests and wake it.
+  * Only the listener's own thread touches its connection; others leave requests and wake it. What it
+    calls back may use `rows`: the server's end of that connection is awake already.
   * LISTEN comes first, then a look at the tables: what was announced in between is never missed.
   * After a lost connection, and every few seconds in any case, subscribers look at the tables again,
     so that a lost notification delays them and never strands them.
@@ -16,13 +17,13 @@ import os
 import select
 import socket
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
 import psycopg2
 
-from celery_app.postgres.connection import Database
+from celery_app.postgres.connection import Database, run_statement
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +68,11 @@ class Listener:
         # Two ends of one wire: the thread selects on the alarm, others ring the bell.
         self._wire: tuple[socket.socket, socket.socket] | None = None
         self._closing = False
+        self._connection: Any = None
+
+    def rows(self, sql: str, **values: Any) -> Sequence[Any]:
+        """Run one statement on the listening connection; to be called from the callbacks only."""
+        return run_statement(self._connection, sql, values)
 
     def listen(self, channels: Iterable[str]) -> None:
         """Hear these channels too; `on_listening` follows once they are in force. Returns at once."""
@@ -121,6 +127,7 @@ class Listener:
                 logger.warning("cannot listen for notifications: %s", str(error).strip())
                 _wait_for(alarm, RECONNECT_PAUSE)
                 continue
+            self._connection = connection
             try:
                 self._serve(connection, alarm)
             except (psycopg2.Error, OSError) as error:
@@ -169,6 +176,8 @@ class Listener:
     def _guarded(self, call: Callable[[], None]) -> None:
         try:
             call()
+        except psycopg2.Error:
+            raise
         except Exception:
             # The listener serves every waiter of the process: one bad call must not end it.
             logger.exception("a listener's subscriber failed")

@@ -25,6 +25,13 @@ DROP FUNCTION open_chord(text, integer, bytea, bytea, text[]);
 DROP FUNCTION count_parts(text, integer);
 
 
+-- As in 0001, with a plan that is kept between calls, which a function in plain SQL has from version 18 only.
+CREATE OR REPLACE FUNCTION announce(p_id text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_notify('result_' || (get_byte(decode(md5(p_id), 'hex'), 0) & 63), p_id);
+END $$;
+
+
 -- Metadata of tasks: of a graph's from its row, of all others from the results.
 CREATE FUNCTION metas(p_ids text[])
 RETURNS TABLE (task_id text, status text, meta bytea, error bytea, cause text, ours boolean)
@@ -144,7 +151,8 @@ BEGIN
     IF p_announce THEN
         PERFORM announce(p_id);
     END IF;
-    IF p_ready THEN
+    IF p_ready AND (p_chord IS NOT NULL
+                    OR EXISTS (SELECT 1 FROM part WHERE task_id = p_id AND status IS NULL)) THEN
         RETURN QUERY SELECT * FROM return_part(p_id, p_status, p_chord, p_position, p_value);
     END IF;
 END $$;
