@@ -8,6 +8,7 @@ Invariants
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -23,6 +24,8 @@ from celery_app.errors import ServiceUnavailable
 from celery_app.postgres.backend import GRAPH_HEADER
 from celery_app.store.execution import ExecutionStore, Released
 from celery_app.store.records import Message
+
+logger = logging.getLogger(__name__)
 
 #: Everything that no agent performs: registered Celery tasks, chores, collecting.
 DEFAULT_QUEUE = "tasks"
@@ -84,15 +87,18 @@ class PriorityQueue:
     def publish(self, released: Released) -> None:
         """Send what became ready, chains as chains, and note it.
 
-        Raises:
-            ServiceUnavailable: The broker does not answer. Nothing is lost: recovery sends it later.
+        It is committed already: where the broker does not answer, recovery sends it later.
         """
         if not released:
             return
         crash_point("before-publish")
-        with self._app.producer_pool.acquire(block=True) as producer, self._answering():
-            for messages in released.values():
-                self._send(messages, producer)
+        try:
+            with self._app.producer_pool.acquire(block=True) as producer, self._answering():
+                for messages in released.values():
+                    self._send(messages, producer)
+        except ServiceUnavailable as away:
+            logger.warning("%s tasks are ready but not sent yet: %s", len(released), away)
+            return
         crash_point("after-publish")
         self._store.mark_published(list(released))
 
@@ -141,5 +147,8 @@ def _lineage(message: Message) -> dict[str, Any]:
 
 
 def _id_of(message: bytes) -> str:
-    headers = loads(message).get("headers") or {}
-    return str(headers.get("id", ""))
+    try:
+        return str(loads(message)["headers"]["id"])
+    except (ValueError, LookupError, TypeError):
+        # Not one of Celery's: the worker that takes it sets it aside.
+        return ""

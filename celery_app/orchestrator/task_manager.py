@@ -82,7 +82,8 @@ class TaskManager:
 
         Raises:
             InvalidTask: The task is wrong; nothing was stored.
-            ServiceUnavailable: Postgres or the broker does not answer; nothing was stored.
+            ServiceUnavailable: Postgres or the broker does not answer; nothing was stored. (If the
+                broker goes away after that question, the task is stored and recovery sends it.)
         """
         known = self._known(task)
         if known is not None:

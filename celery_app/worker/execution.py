@@ -104,7 +104,7 @@ class Executor:
             finally:
                 _current.reset(token)
             if execution.delegated is not None:
-                self._publish(execution.delegated)
+                self._queue.publish(execution.delegated)
                 raise Ignore(f"task {task_id} goes on as its subtasks")
             if lease.ended.is_set():
                 self._settle_failure(execution, TaskFailed(f"stopped: {lease.reason}"))
@@ -166,13 +166,7 @@ class Executor:
             self._commit(execution, "failed", error=_told(refused))
             raise
         crash_point("after-commit")
-        self._publish(released)
-
-    def _publish(self, released: Released) -> None:
-        try:
-            self._queue.publish(released)
-        except ServiceUnavailable as away:
-            logger.warning("%s tasks are ready but not sent yet: %s", len(released), away)
+        self._queue.publish(released)
 
 
 def _owner() -> str:
