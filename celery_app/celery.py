@@ -43,10 +43,13 @@ def celery_options(settings: SystemSettings) -> dict[str, Any]:
         "worker_prefetch_multiplier": 1,
         "worker_pool": settings.worker.pool,
         "worker_concurrency": settings.worker.concurrency,
+        "worker_consumer": "celery_app.worker.consumer:Consumer",
+        # What runs counts for the limit already, since it is attached to the new connection.
+        "worker_enable_prefetch_count_reduction": False,
         "broker_transport_options": {
-            "visibility_timeout": 60,
+            "visibility_timeout": settings.worker.visibility_timeout,
             # kombu's own sweep takes 100 s to bring back what a dead worker held.
-            "unacked_restore_interval": 5,
+            "unacked_restore_interval": min(5.0, settings.worker.visibility_timeout / 4),
             "unacked_restore_throttle": 1,
             "health_check_interval": 10,
             "socket_timeout": 30,
@@ -90,7 +93,7 @@ app = Celery(
 app.conf.update(celery_options(settings))
 app.steps["worker"].add(ResultBackendStep)
 
-queue = PriorityQueue(app, executions)
+queue = PriorityQueue(app)
 
 
 @functools.cache

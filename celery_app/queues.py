@@ -22,7 +22,7 @@ from kombu.utils.json import loads
 from celery_app.crash_points import crash_point
 from celery_app.errors import ServiceUnavailable
 from celery_app.postgres.backend import GRAPH_HEADER
-from celery_app.store.execution import ExecutionStore, Released
+from celery_app.store.execution import Released
 from celery_app.store.records import Message
 
 logger = logging.getLogger(__name__)
@@ -50,12 +50,10 @@ class PriorityQueue:
 
     Args:
         app: The Celery app that sends.
-        store: Where it is noted that a message is with the broker.
     """
 
-    def __init__(self, app: Celery, store: ExecutionStore) -> None:
+    def __init__(self, app: Celery) -> None:
         self._app = app
-        self._store = store
 
     def signature(self, message: Message) -> Signature:
         """Return the Celery signature of one task: its id, its way, and nothing else."""
@@ -85,9 +83,9 @@ class PriorityQueue:
             producer.connection.ensure_connection(max_retries=1, interval_start=0.2, timeout=5)
 
     def publish(self, released: Released) -> None:
-        """Send what became ready, chains as chains, and note it.
+        """Send what was released, chains as chains.
 
-        It is committed already: where the broker does not answer, recovery sends it later.
+        It is noted as sent already: where the broker does not answer, recovery finds that out.
         """
         if not released:
             return
@@ -100,7 +98,6 @@ class PriorityQueue:
             logger.warning("%s tasks are ready but not sent yet: %s", len(released), away)
             return
         crash_point("after-publish")
-        self._store.mark_published(list(released))
 
     @contextmanager
     def _answering(self) -> Iterator[None]:

@@ -220,10 +220,15 @@ class Resources(Section):
 
 
 class Worker(Section):
-    """How a worker process runs its tasks."""
+    """How a worker process runs its tasks.
+
+    What a worker holds goes to another one when it has given no sign for `visibility_timeout`
+    seconds; all workers of one message bus must agree on it.
+    """
 
     pool: Literal["threads", "prefork", "solo"] = "threads"
     concurrency: PositiveInt = 16
+    visibility_timeout: PositiveFloat = 60
 
 
 class Leases(Section):

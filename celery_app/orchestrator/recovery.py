@@ -60,8 +60,8 @@ class Recovery:
                 session.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": _LOCK})
 
     def release_due(self) -> int:
-        """Send what is due or was never sent; return how many."""
-        found = self.executions.take_unpublished(self.grace)
+        """Send what is due, or has its turn now; return how many."""
+        found = self.executions.release_all()
         self.queue.publish(found)
         return len(found)
 

@@ -16,7 +16,7 @@ from celery_app.store.records import Claim, Message
 
 _MESSAGE_FIELDS = ("id", "name", "queue", "priority", "type", "agent", "root_id", "parent_id")
 
-#: Tasks to publish: for each head, the head itself and then the tasks of its chain.
+#: Tasks to send now: for each head, the head itself and then the tasks of its chain.
 Released = Mapping[str, Sequence[Message]]
 
 
@@ -144,28 +144,6 @@ class ExecutionStore:
         )
         return row is not None
 
-    def mark_published(self, task_ids: Sequence[str]) -> None:
-        """Note that the messages of these tasks are with the broker.
-
-        Forgetting this note in a crash costs a duplicate message, which its claim absorbs: so nobody
-        waits for the disk.
-        """
-        self.database.rows(
-            """
-            WITH hasty AS MATERIALIZED (
-                SELECT set_config('synchronous_commit', 'off', true)
-            ), sent AS (
-                UPDATE task SET published_at = clock_timestamp()
-                 -- One that has been put back since is to be sent again when it is due.
-                 WHERE id = ANY (:ids) AND published_at IS NULL AND due_at IS NULL
-                RETURNING id, root_id
-            )
-            INSERT INTO event (task_id, root_id, kind)
-            SELECT id, root_id, 'published' FROM hasty CROSS JOIN sent
-            """,
-            ids=list(task_ids),
-        )
-
     # Recovery
 
     def requeue_expired(self, limit: int) -> list[Claim]:
@@ -203,31 +181,13 @@ class ExecutionStore:
             for row in rows
         ]  # fmt: skip
 
-    def take_unpublished(self, grace: float, limit: int = 1000) -> Released:
-        """Take queued tasks whose message was never sent: due ones at once, others after `grace`.
+    def release_all(self) -> Released:
+        """Take what has its turn in every queue: retries that are due, and what found no room before.
 
-        They are noted as published in the same statement, so that two processes never send the same;
-        should the caller die now, they are found again as forgotten by the broker.
+        It is noted as published in the same statement, so that two processes never send the same;
+        should the caller die now, it is found again as forgotten by the broker.
         """
-        rows = self.database.rows(
-            """
-            WITH found AS (
-                SELECT id FROM task
-                 WHERE state = 'queued' AND published_at IS NULL
-                   AND coalesce(due_at, queued_at + make_interval(secs => :grace)) <= clock_timestamp()
-                 ORDER BY priority, queued_at LIMIT :limit FOR UPDATE SKIP LOCKED
-            ), taken AS (
-                UPDATE task SET published_at = clock_timestamp() FROM found WHERE task.id = found.id
-                RETURNING task.id, task.root_id
-            ), noted AS (
-                INSERT INTO event (task_id, root_id, kind) SELECT id, root_id, 'published' FROM taken
-            )
-            SELECT m.* FROM messages_for(ARRAY(SELECT id FROM taken)) AS m
-            """,
-            grace=grace,
-            limit=limit,
-        )
-        return released(rows)
+        return released(self.database.rows("SELECT * FROM release_all()"))
 
     def published_before(self, grace: float, limit: int = 10000) -> list[str]:
         """Return queued tasks whose message was sent more than `grace` seconds ago."""

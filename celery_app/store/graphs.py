@@ -138,17 +138,9 @@ def _insert(connection: Connection, tasks: Sequence[NewTask], edges: Sequence[Ne
         ),
         {"ids": ids},
     )
+    queues = sorted({task.queue for task in tasks})
     return released(
-        connection.execute(
-            text(
-                """
-                SELECT m.* FROM messages_for(ARRAY(
-                    SELECT id FROM task WHERE id = ANY (:ids) AND state = 'queued' ORDER BY position
-                )) AS m
-                """
-            ),
-            {"ids": ids},
-        )
+        connection.execute(text("SELECT * FROM release_ready(:queues)"), {"queues": queues})
     )
 
 

@@ -1,0 +1,156 @@
+"""The worker's end of the broker: kombu's Redis transport, ready for what it may meet there.
+
+Invariants
+  * What is no message is set aside with one line in the log, and what stands behind it is served.
+  * What was decided about a message (done, refused, put back) is kept with it until a broker has
+    heard it, over any number of lost connections.
+  * A broker that is full loses nothing that it had accepted: the message runs, only unsecured.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from kombu.transport import redis, virtual
+
+logger = logging.getLogger(__name__)
+
+#: Raised by what somebody else has put into a queue.
+MALFORMED = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+
+
+class NoMessage(ValueError):
+    """What came out of a queue cannot be read as a message."""
+
+
+class Message(virtual.Message):
+    """A message that remembers its verdict until the broker has heard it.
+
+    Attributes:
+        verdict: What was decided and the broker has not heard yet.
+        on_settled: Called once the broker has heard.
+    """
+
+    verdict: Callable[[], None] | None = None
+    on_settled: Callable[[Message], None] | None = None
+
+    def __init__(self, payload: Any, channel: Any = None, **kwargs: Any) -> None:
+        try:
+            super().__init__(payload, channel=channel, **kwargs)
+            # What the channel will ask for.
+            _ = self.delivery_info["exchange"], self.delivery_info["routing_key"]
+        except MALFORMED as error:
+            raise NoMessage(f"{error!r} in {payload!r:.300}") from error
+
+    def ack(self, multiple: bool = False) -> None:
+        """Tell the broker that the message is done with."""
+        verdict = functools.partial(self.ack, multiple)
+        self._settle(verdict, functools.partial(super().ack, multiple))
+
+    def reject(self, requeue: bool = False) -> None:
+        """Tell the broker to forget the message, or to give it to somebody."""
+        verdict = functools.partial(self.reject, requeue)
+        self._settle(verdict, functools.partial(super().reject, requeue))
+
+    def requeue(self) -> None:
+        """Tell the broker to give the message to somebody."""
+        self._settle(self.requeue, super().requeue)
+
+    def ack_log_error(self, logger: Any, errors: Any, multiple: bool = False) -> None:
+        """Tell the broker; that it cannot be told means that there is a new one to be found."""
+        self.ack(multiple)
+
+    def reject_log_error(self, logger: Any, errors: Any, requeue: bool = False) -> None:
+        """Tell the broker; see `ack_log_error`."""
+        self.reject(requeue)
+
+    def _settle(self, verdict: Callable[[], None], tell: Callable[[], None]) -> None:
+        # A verdict comes twice when the new channel is told before the old one's queue is run.
+        if self.acknowledged:
+            return
+        self.verdict = verdict
+        if self.channel.closed:
+            return
+        tell()
+        self.verdict = None
+        if self.on_settled is not None:
+            self.on_settled(self)
+
+
+class QoS(redis.QoS):
+    """What a channel has handed out, also while the broker takes no more."""
+
+    def append(self, message: Any, delivery_tag: str) -> None:
+        """Note a message as handed out, here at least."""
+        try:
+            super().append(message, delivery_tag)
+        except self.channel.ResponseError as refused:
+            # The message has left its queue: to refuse it here would be to lose it.
+            logger.warning("message %s runs unsecured: %s", delivery_tag, refused)
+            virtual.QoS.append(self, message, delivery_tag)
+
+
+class Channel(redis.Channel):
+    """A channel that outlives what it cannot read."""
+
+    Message = Message
+    QoS = QoS
+    handlers: dict[str, Callable[..., Any]]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.handlers = {source: _tolerant(read) for source, read in self.handlers.items()}
+
+
+class Transport(redis.Transport):
+    """The Redis transport of a worker's consumer."""
+
+    Channel = Channel
+
+
+def _tolerant(read: Callable[..., Any]) -> Callable[..., Any]:
+    def read_or_set_aside(**options: Any) -> Any:
+        try:
+            return read(**options)
+        except (RecursionError, TypeError, ValueError) as error:
+            # The bytes themselves, where it was they that could not be read.
+            content = getattr(error, "object", getattr(error, "doc", ""))
+            logger.error("set aside what is no message: %s %.300r", error, content)  # noqa: TRY400
+            return True
+
+    return read_or_set_aside
+
+
+class Held:
+    """The messages that a worker has and the broker has not heard the end of. For any thread."""
+
+    def __init__(self) -> None:
+        self._messages: dict[str, Message] = {}
+        self._lock = threading.Lock()
+
+    def add(self, message: Message) -> None:
+        """Hold a message until it is settled."""
+        message.on_settled = self.drop
+        with self._lock:
+            self._messages[message.delivery_tag] = message
+
+    def drop(self, message: Message) -> None:
+        """Hold a message no longer."""
+        with self._lock:
+            # It may have been delivered again since, under the same tag.
+            if self._messages.get(message.delivery_tag) is message:
+                del self._messages[message.delivery_tag]
+
+    def messages(self) -> list[Message]:
+        """Return what is held now."""
+        with self._lock:
+            return list(self._messages.values())
+
+    def tags(self) -> list[str]:
+        """Return the delivery tags of what is held now."""
+        with self._lock:
+            return list(self._messages)

@@ -1,0 +1,33 @@
+"""The app with one guard of the worker taken away: FAULTS_WITHOUT names it. For the controls."""
+
+from __future__ import annotations
+
+import os
+
+from celery_app.celery import app
+from celery_app.worker import consumer, visibility
+
+__all__ = ["app"]
+
+WITHOUT = os.environ["FAULTS_WITHOUT"]
+_STEPS = {"adopt": consumer.Adopt, "keeper": visibility.VisibilityStep}
+
+
+class Consumer(consumer.Consumer):
+    """Our consumer, without one of its steps."""
+
+    class Blueprint(consumer.Consumer.Blueprint):
+        default_steps = tuple(
+            step
+            for step in consumer.Consumer.Blueprint.default_steps
+            if step is not _STEPS.get(WITHOUT)
+        )
+
+
+if WITHOUT == "consumer":
+    app.conf.worker_consumer = "celery.worker.consumer:Consumer"
+elif WITHOUT == "index":
+    # A transport that keeps no index of what is unconfirmed.
+    app.conf.broker_transport_options["ack_emulation"] = False
+else:
+    app.conf.worker_consumer = Consumer
