@@ -132,7 +132,15 @@ def run_column(backend: str, selection: str | None = None) -> int:
             "PYTHONPATH": os.pathsep.join((str(folder), str(ROOT))),
         }
         report = SCRATCH / f"{backend}.xml.new"
-        command = [sys.executable, "-m", "pytest", "-p", "celery.contrib.pytest", "--timeout=300", "--tb=native"]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-p",
+            "celery.contrib.pytest",
+            "--timeout=300",
+            "--tb=native",
+        ]
         command += ["-o", "cache_dir=.cache", *(f"t/integration/{name}" for name in FILES)]
         command += ["-q", "-k", selection] if selection else ["-v", "-ra", f"--junitxml={report}"]
         code = subprocess.run(command, cwd=folder, env=environment, check=False).returncode

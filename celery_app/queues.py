@@ -21,7 +21,7 @@ from kombu.utils.json import loads
 
 from celery_app.crash_points import crash_point
 from celery_app.errors import ServiceUnavailable
-from celery_app.postgres.backend import GRAPH_HEADER
+from celery_app.postgres.request import GRAPH_HEADER
 from celery_app.store.execution import Released
 from celery_app.store.records import Message
 
@@ -103,7 +103,8 @@ class PriorityQueue:
     def _answering(self) -> Iterator[None]:
         try:
             yield
-        except OperationalError as error:
+        except (OperationalError, AttributeError) as error:
+            # kombu's own AttributeError: another thread is just connecting anew.
             address = self._app.connection_for_write().as_uri()
             raise ServiceUnavailable(
                 f"the broker at {address} does not answer: {error}; "
@@ -146,6 +147,6 @@ def _lineage(message: Message) -> dict[str, Any]:
 def _id_of(message: bytes) -> str:
     try:
         return str(loads(message)["headers"]["id"])
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         # Not one of Celery's: the worker that takes it sets it aside.
         return ""

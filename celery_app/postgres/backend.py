@@ -26,24 +26,14 @@ from celery_app.postgres.connection import Database
 from celery_app.postgres.consumer import ResultConsumer
 from celery_app.postgres.migrate import migrate
 from celery_app.postgres.outcome import celery_meta
+from celery_app.postgres.request import chord_of, is_graph_task, position_of, with_members
 
 #: When waiting clients are told of a result: in its commit, in one of its own after that (quicker for
 #: floods, and lost with a crash in between), or never (they look every few seconds).
 NOTIFY_MODES = ("inline", "after", "off")
 
-#: Message header that marks a task of a graph, whose row already holds its outcome.
-GRAPH_HEADER = "ai_agent"
-
-
 #: Longest encoded value, in bytes, that is kept in a chord's part as well as in the result.
 _SMALL_VALUE = 2000
-
-
-def is_graph_task(request: Any) -> bool:
-    """Tell whether a Celery request belongs to a task of a graph."""
-    # For a message whose task it does not know, the worker gives a plain bunch of names.
-    get = getattr(request, "get", None)
-    return get is not None and bool(get(GRAPH_HEADER))
 
 
 class PostgresBackend(AsyncBackendMixin, Backend):
@@ -157,7 +147,7 @@ class PostgresBackend(AsyncBackendMixin, Backend):
             result=result, state=state, traceback=traceback, request=request
         )
         counted = request if state in states.READY_STATES else None
-        chord = _chord_of(counted)
+        chord = chord_of(counted)
         ready = self.database.rows(
             "SELECT * FROM "
             "store_result(:id, :status, :meta, :ready, :chord, :position, :value, :announce)",
@@ -212,7 +202,7 @@ class PostgresBackend(AsyncBackendMixin, Backend):
     def _fail_chain(self, chain: Any, *args: Any, **kwargs: Any) -> None:
         """Pass a failure down a chain, and to the members of a group that it ends in."""
         # A request's chain may be a placeholder that is no list.
-        steps = _with_members(chain) if isinstance(chain, list | tuple) else ()
+        steps = with_members(chain) if isinstance(chain, list | tuple) else ()
         super()._fail_chain(list(steps), *args, **kwargs)
 
     def _forget(self, task_id: str) -> None:
@@ -345,20 +335,3 @@ def _notify_mode(app: Any) -> str:
             + ", ".join(NOTIFY_MODES)
         )
     return mode
-
-
-def _with_members(chain: Iterable[Any]) -> Iterator[dict[str, Any]]:
-    """Yield the steps of a chain; a group among them is followed by its members."""
-    for step in chain:
-        yield step
-        if step.get("subtask_type") in {"group", "chain"}:
-            yield from _with_members(step["kwargs"].get("tasks", ()))
-
-
-def _chord_of(request: Any) -> str | None:
-    return request.group if request and request.chord and request.group else None
-
-
-def position_of(request: Any) -> int:
-    """Return the place of a part in its chord's header."""
-    return int(getattr(request, "group_index", None) or 0)

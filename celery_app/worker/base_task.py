@@ -12,7 +12,7 @@ from typing import Any
 from celery import Task
 from celery.exceptions import Retry
 
-from celery_app.postgres.backend import is_graph_task
+from celery_app.postgres.request import is_graph_task
 from celery_app.store.records import Claim
 from celery_app.worker.binding import executor
 from celery_app.worker.execution import current_execution

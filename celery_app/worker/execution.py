@@ -119,7 +119,8 @@ class Executor:
             logger.info("task %s has succeeded already; going on with what follows", task_id)
             return None
         state = found.state if found else "unknown"
-        raise Ignore(f"task {task_id} is {state}: this message is a duplicate or out of date")
+        logger.info("task %s is %s: its message is a duplicate or out of date", task_id, state)
+        raise Ignore(f"task {task_id} is {state}")
 
     def _settle_failure(self, execution: Execution, error: Exception) -> NoReturn:
         """Commit why the body did not succeed, or put the task back for another try."""
