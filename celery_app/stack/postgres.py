@@ -120,7 +120,8 @@ class PostgresServer(LocalServer):
             lines = (self.home.path / self.name / "postmaster.pid").read_text().splitlines()
         except OSError:
             return False
-        return lines[-1].strip() == "ready"
+        # The file is empty for a moment while the server writes it.
+        return bool(lines) and lines[-1].strip() == "ready"
 
     def _connect(self, database: str) -> psycopg2.extensions.connection:
         return psycopg2.connect(

@@ -272,3 +272,9 @@ def test_an_ordinary_user_runs_its_own_stack(stack: Stack) -> None:
             Stack(home).start()
     finally:
         shutil.rmtree(folder)
+
+
+def test_a_postgres_that_has_just_begun_to_write_its_pid_does_not_answer(tmp_path: Path) -> None:
+    (tmp_path / "postgres").mkdir()
+    (tmp_path / "postgres" / "postmaster.pid").write_text("")
+    assert PostgresServer(tmp_path).answers() is False
