@@ -186,10 +186,14 @@ def test_a_body_that_was_never_published_is_published_again(
     # As if the worker had died between the commit of the last part and the publishing.
     monkeypatch.setattr(backend.chords, "publish", lambda rows: None)
     succeed(own, part, 8)
+    # Other tests may leave overdue bodies of their own.
+    overdue: list[Any] = []
+    monkeypatch.setattr(backend.chords, "publish", overdue.extend)
+    backend.publish_ready_chords(grace=10)
+    assert body not in {row.chord_id for row in overdue}
     monkeypatch.undo()
-    assert backend.publish_ready_chords(grace=10) == 0
     database.rows("UPDATE chord SET ready_at = now() - interval '1 hour' WHERE id = :id", id=body)
-    assert backend.publish_ready_chords(grace=10) >= 1
+    backend.publish_ready_chords(grace=10)
     assert own.AsyncResult(body).get(timeout=10) == 8
     assert database.row("SELECT state FROM chord WHERE id = :id", id=body).state == "done"
 
