@@ -8,42 +8,40 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 from agents.call import Call, Limits
-from agents.errors import AgentError, ModelRefused, Retry
+from agents.errors import AgentError, CallCancelled, DeadlinePassed, ModelBusy, Retry
+from agents.hosts import HostPool
 from agents.model import ChatRequest, Reply
+from agents.sight import answers
 
-__all__ = ["Limits", "OllamaModel"]
+__all__ = ["KEEP_ALIVE", "Limits", "OllamaModel"]
 
-_AVOIDED_SECONDS = 30.0
+#: For how long a server keeps a model in memory after a call.
+KEEP_ALIVE = "10m"
+
+_PROBE_SECONDS = 1.0
 
 
 class OllamaModel:
     """A chat model on servers that speak Ollama's protocol. Safe to share between threads.
 
-    Of several `hosts` ("name", "name:port" or a URL) the least busy one is asked; one that fails
-    before it said anything is passed over, and for half a minute comes last. The key of
-    OLLAMA_API_KEY is sent if there is one. `keep_alive` is how long a server keeps the model.
+    `hosts` are names, names with ports or URLs, or a pool that others use as well; see there which
+    one is asked. One that fails before it said anything is passed over. The key of OLLAMA_API_KEY
+    is sent if there is one. `keep_alive` is how long a server keeps the model.
     """
 
     def __init__(
         self,
-        hosts: Sequence[str],
+        hosts: Sequence[str] | HostPool,
         *,
         limits: Limits | None = None,
-        keep_alive: str = "10m",
+        keep_alive: str = KEEP_ALIVE,
     ) -> None:
-        if not hosts:
-            raise ModelRefused("no Ollama host is given: name at least one, as host:port")
-        self.hosts = tuple(hosts)
+        self.pool = hosts if isinstance(hosts, HostPool) else HostPool(hosts)
         self.limits = limits or Limits()
         self.keep_alive = keep_alive
-        self._in_flight: Counter[str] = Counter()
-        self._avoided: dict[str, float] = {}
-        self._lock = threading.Lock()
 
     def chat(
         self,
@@ -54,42 +52,53 @@ class OllamaModel:
     ) -> Reply:
         """Return the whole reply of one of the hosts.
 
-        Raises the `AgentError` of the last host that was asked.
+        Raises the `AgentError` of the last host that was asked; or of one that may have the model
+        again later, if the last one does not have it.
         """
-        hosts = self._by_load()
         started = time.monotonic()
-        for position, host in enumerate(hosts, start=1):
-            call = Call(host, request, self.limits, self.keep_alive, started, on_text, cancel)
-            try:
-                with self._counted(host):
-                    return call.run()
-            except AgentError as error:
-                if error.retry not in {Retry.LATER, Retry.ELSEWHERE}:
-                    raise
-                self._avoid(host)
-                # What was shown already cannot be taken back.
-                if call.spoke or position == len(hosts):
-                    raise
-        raise AssertionError("there is at least one host")
+        faults: dict[str, AgentError] = {}
 
-    def _by_load(self) -> list[str]:
-        with self._lock:
-            now = time.monotonic()
-            return sorted(
-                self.hosts,
-                key=lambda host: (self._avoided.get(host, 0.0) > now, self._in_flight[host]),
+        def check() -> None:
+            self._check_wait(request, started, cancel)
+
+        while len(faults) < len(self.pool.urls):
+            with self.pool.place(request.model, faults, check) as host:
+                if host is None:
+                    break
+                call = Call(host, request, self.limits, self.keep_alive, started, on_text, cancel)
+                try:
+                    reply = call.run()
+                except AgentError as error:
+                    if error.retry not in {Retry.LATER, Retry.ELSEWHERE}:
+                        raise
+                    self.pool.failed(host, error)
+                    faults[host] = error
+                    # What was shown already cannot be taken back.
+                    if call.spoke:
+                        break
+                else:
+                    self.pool.succeeded(host)
+                    return reply
+        raise self._worst(faults)
+
+    def _worst(self, faults: dict[str, AgentError]) -> AgentError:
+        """Choose the error to raise; an outage of its host is not held against the task."""
+        passing = [host for host, error in faults.items() if error.retryable]
+        host = [*faults, *passing][-1]
+        error = faults[host]
+        if error.retryable:
+            seconds = min(self.limits.connect, _PROBE_SECONDS)
+            error.counts_as_try = not isinstance(error, ModelBusy) and answers(host, seconds)
+        return error
+
+    def _check_wait(
+        self, request: ChatRequest, started: float, cancel: threading.Event | None
+    ) -> None:
+        if cancel is not None and cancel.is_set():
+            raise CallCancelled(f"the call to {request.model} was cancelled before it began")
+        total = self.limits.total
+        if total is not None and time.monotonic() - started > total:
+            raise DeadlinePassed(
+                f"no host was free for {request.model} within {total:g} s: allow more time, or "
+                "more slots if the hosts can bear it"
             )
-
-    def _avoid(self, host: str) -> None:
-        with self._lock:
-            self._avoided[host] = time.monotonic() + _AVOIDED_SECONDS
-
-    @contextmanager
-    def _counted(self, host: str) -> Iterator[None]:
-        with self._lock:
-            self._in_flight[host] += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._in_flight[host] -= 1

@@ -10,6 +10,7 @@ import functools
 from typing import Any
 
 from celery import Celery, signals
+from celery.worker.control import inspect_command
 
 from agents.agent_manager import AgentManager
 from agents.profile import AgentType
@@ -25,7 +26,12 @@ from celery_app.store.tasks import TaskStore
 from workflows.task import Task
 
 #: Celery task modules of this package; a user's own come from `imports:` in system.yaml.
-INCLUDE = ("celery_app.worker.work", "celery_app.worker.chores", "celery_app.orchestrator.recovery")
+INCLUDE = (
+    "celery_app.worker.work",
+    "celery_app.worker.chores",
+    "celery_app.worker.gate",
+    "celery_app.orchestrator.recovery",
+)
 
 
 def celery_options(settings: SystemSettings) -> dict[str, Any]:
@@ -122,3 +128,11 @@ def prepare() -> None:
 @signals.beat_init.connect
 def _on_process_start(**_: Any) -> None:
     prepare()
+
+
+# Here, since whoever asks for it has to know it as well.
+@inspect_command()
+def models(state: Any) -> dict[str, Any]:
+    """Model servers: who answers, what is loaded, whether the queues of agents are served."""
+    report: dict[str, Any] = state.consumer.gate.report()
+    return report

@@ -42,6 +42,7 @@ class ServiceUnavailable(AgentSystemError):
     """A server that is needed does not answer."""
 
     exit_code = 4
+    counts_as_try = False
 
 
 class PermissionDenied(AgentSystemError):

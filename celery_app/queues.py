@@ -39,6 +39,11 @@ def agent_queue(agent_type: str) -> str:
     return f"{_AGENT_PREFIX}{agent_type}"
 
 
+def is_agent_queue(queue: str) -> bool:
+    """Tell whether a queue holds tasks of agents, which need a model."""
+    return queue.startswith(_AGENT_PREFIX)
+
+
 def all_queues(agent_types: Iterable[str]) -> list[Queue]:
     """Return every queue a worker serves unless it is told otherwise with ``-Q``."""
     names = [DEFAULT_QUEUE, *(agent_queue(agent_type) for agent_type in agent_types)]

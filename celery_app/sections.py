@@ -120,13 +120,22 @@ class OllamaModel(Section):
 
 
 class Ollama(Section):
-    """Where models answer. `hosts` (`gpu1`, `gpu1:11434` or URLs) takes the place of `host`."""
+    """Where models answer. `hosts` (`gpu1`, `gpu1:11434` or URLs) takes the place of `host`.
+
+    Each is given `slots` calls at once by the workers of one machine, and asked every
+    `probe_interval` seconds how it is. `first_word` and `silence` are the longest waits in a call.
+    """
 
     host: str = "localhost"
     port: Port = 11434
     models: list[OllamaModel] = []
     hosts: list[str] = []
     protocol: Literal["http", "https"] = "http"
+    slots: PositiveInt = 4
+    pull: bool = False
+    probe_interval: PositiveFloat = 1.0
+    first_word: PositiveFloat = 300
+    silence: PositiveFloat = 60
 
     @model_validator(mode="after")
     def _addresses_make_sense(self) -> Self:

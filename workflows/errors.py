@@ -28,9 +28,12 @@ class AgentSystemError(Exception):
     """The root of every error this system raises.
 
     `exit_code` is what a command line program ends with when the error reaches its door.
+    `counts_as_try` is false where a task that met the error has done nothing yet: somebody whom it
+    needs is away, and it is to be tried again as often as it takes.
     """
 
     exit_code: int = 1
+    counts_as_try: bool = True
 
 
 class InvalidTask(AgentSystemError, ValueError):

@@ -119,8 +119,17 @@ class ExecutionStore:
         )
         return released(rows)
 
-    def put_back(self, claim: Claim, delay: float, error: dict[str, Any] | None = None) -> bool:
+    def put_back(
+        self,
+        claim: Claim,
+        delay: float,
+        error: dict[str, Any] | None = None,
+        *,
+        counts: bool = True,
+    ) -> bool:
         """Return a claimed task to its queue, not to be released before `delay` seconds.
+
+        Unless it `counts`, this was no try of the task.
 
         Returns:
             Whether it was still ours to put back.
@@ -129,7 +138,7 @@ class ExecutionStore:
             """
             WITH back AS (
                 UPDATE task SET state = 'queued', queued_at = clock_timestamp(), published_at = NULL,
-                       tries = tries + 1, error = :error,
+                       tries = tries + :tries, error = :error,
                        due_at = clock_timestamp() + make_interval(secs => :delay),
                        owner = NULL, lease_until = NULL
                  WHERE id = :id AND fence = :fence AND state = 'running' RETURNING id, root_id
@@ -140,6 +149,7 @@ class ExecutionStore:
             id=claim.id,
             fence=claim.fence,
             delay=delay,
+            tries=int(counts),
             error=None if error is None else pack(error),
         )
         return row is not None

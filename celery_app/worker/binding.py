@@ -7,16 +7,23 @@ from __future__ import annotations
 
 import functools
 import os
+import tempfile
 import threading
+from pathlib import Path
 
+from agents.hosts import HostPool
 from agents.model import ChatModel
-from agents.ollama import OllamaModel
+from agents.ollama import Limits, OllamaModel
+from agents.slots import Slots
 from celery_app.celery import executions, queue, settings
 from celery_app.stack.profile import current_settings
 from celery_app.worker.execution import Executor
 from celery_app.worker.leases import LeaseKeeper
 
 _making = threading.Lock()
+
+#: For how long what a host had loaded is believed.
+_LOOK_SECONDS = 5.0
 
 
 @functools.cache
@@ -32,9 +39,28 @@ def executor() -> Executor:
 
 
 @functools.cache
-def _chat_model_of(pid: int) -> ChatModel:
+def _host_pool_of(pid: int) -> HostPool:
     # Read anew: the embedded model may have had to move to another port when it was started.
-    return OllamaModel(current_settings().ollama_hosts)
+    ollama = current_settings().components.ollama
+    folder = Path(tempfile.gettempdir()) / f"ai-agent-slots-{os.getuid()}"
+    return HostPool(
+        ollama.urls,
+        slots=Slots(ollama.slots, folder),
+        look_every=_LOOK_SECONDS if len(ollama.urls) > 1 else None,
+    )
+
+
+def host_pool() -> HostPool:
+    """Return the model servers as this process knows them; their slots are those of the machine."""
+    with _making:
+        return _host_pool_of(os.getpid())
+
+
+@functools.cache
+def _chat_model_of(pid: int) -> ChatModel:
+    ollama = settings.components.ollama
+    limits = Limits(first=ollama.first_word, silence=ollama.silence)
+    return OllamaModel(_host_pool_of(pid), limits=limits)
 
 
 def chat_model() -> ChatModel:

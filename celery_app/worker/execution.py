@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 #: Longest pause before an error is tried again, in seconds.
 _LONGEST_PAUSE = 300.0
+#: Pauses of a task that met somebody who was away; its queue is not served until he is back.
+_OUTAGE_PAUSES = (1.0, 2.0, 4.0, 8.0)
 
 
 @dataclass
@@ -135,7 +137,7 @@ class Executor:
         if lease.reason == "timeout":
             error = TaskFailed(f"deadline: stopped after {claim.seconds_left:.1f} s")
         elif (pause := _pause_before_retry(claim, error)) is not None:
-            self._executions.put_back(claim, pause, _told(error))
+            self._executions.put_back(claim, pause, _told(error), counts=_counts_as_try(error))
             raise Ignore(f"task {claim.id} will be tried again in {pause:.1f} s") from error
         self._commit(execution, "failed", error=_told(error))
         raise error
@@ -187,6 +189,8 @@ def _pause_before_retry(claim: Claim, error: Exception) -> float | None:
     if isinstance(error, Retry):
         # The task has counted its own tries; see AgentTask.retry.
         return max(0.0, float(error.when or 0))
+    if not _counts_as_try(error):
+        return _OUTAGE_PAUSES[min(claim.attempt, len(_OUTAGE_PAUSES)) - 1] * _jitter()
     policy = claim.spec.get("retry") or {}
     named = {cls.__name__ for cls in type(error).__mro__} & set(policy.get("on") or ["Exception"])
     retryable = getattr(error, "retryable", None)
@@ -195,7 +199,16 @@ def _pause_before_retry(claim: Claim, error: Exception) -> float | None:
     pause = float(policy.get("seconds", 1.0))
     if policy.get("backoff", "exponential") == "exponential":
         pause *= 2**claim.tries
-    return float(min(pause, _LONGEST_PAUSE) * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
+    return min(pause, _LONGEST_PAUSE) * _jitter()
+
+
+def _counts_as_try(error: Exception) -> bool:
+    """Whether the task has had its try, or only met somebody who is away."""
+    return bool(getattr(error, "counts_as_try", True))
+
+
+def _jitter() -> float:
+    return random.uniform(0.8, 1.2)  # noqa: S311 - nothing secret
 
 
 def _most_tries(claim: Claim, retryable: bool | None = None) -> int:

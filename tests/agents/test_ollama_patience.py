@@ -262,7 +262,7 @@ class TestSeveralHosts:
     def test_one_is_not_avoided_for_ever(
         self, serve: Serve, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("agents.ollama._AVOIDED_SECONDS", 0.0)
+        monkeypatch.setattr("agents.host._AVOIDED_SECONDS", 0.0)
         first, second = serve(BUSY, whole("x")), serve(whole("y"))
         model = OllamaModel([first.host, second.host])
         assert [model.chat(QUESTION).host for _ in range(2)] == [second.host, first.host]
@@ -304,8 +304,14 @@ class TestSeveralHosts:
         assert other.requests == []
 
     def test_the_error_is_that_of_the_last(self, serve: Serve) -> None:
-        first, last = serve(BUSY), serve(refusal(404, "model 'tiny' not found"))
+        missing = refusal(404, "model 'tiny' not found")
+        first, last = serve(missing), serve(missing)
         with pytest.raises(ModelMissing, match=last.host):
+            OllamaModel([first.host, last.host]).chat(QUESTION)
+
+    def test_a_model_is_missing_only_if_every_host_says_so(self, serve: Serve) -> None:
+        first, last = serve(BUSY), serve(refusal(404, "model 'tiny' not found"))
+        with pytest.raises(ModelBusy, match=first.host):
             OllamaModel([first.host, last.host]).chat(QUESTION)
 
     def test_the_less_busy_one_is_asked(self, serve: Serve) -> None:

@@ -238,13 +238,28 @@ class Arena(Site):
     def assert_nothing_asked_twice(self) -> None:
         """No question went to the model after its answer had been recorded."""
         recorded = self.database.rows(
-            "SELECT task_id, min(extract(epoch FROM at)) AS at FROM model_call GROUP BY task_id, try"
+            "SELECT task_id, min(extract(epoch FROM at)) AS at FROM model_call GROUP BY task_id"
         )
         # A prompt ends with its own question; what stands above are earlier answers.
         asked = [(moment, QUESTION.findall(words)[-1]) for moment, words in self.model.asked]
         answered = {row.task_id: float(row.at) for row in recorded}
-        again = [task for moment, task in asked if moment > answered.get(task, moment)]
-        assert not again, f"asked again although the answer was recorded: {again}"
+        again = {task for moment, task in asked if moment > answered.get(task, moment)}
+        told = [self._history(task, [at for at, other in asked if other == task]) for task in again]
+        assert not again, "asked again although the answer was recorded: " + "\n".join(told)
+
+    def _history(self, task: str, asked: list[float]) -> str:
+        """Tell when a task was asked about, recorded and handed from one to another."""
+        calls = self.database.rows(
+            "SELECT extract(epoch FROM at) AS at, 'recorded in try ' || try AS what"
+            " FROM model_call WHERE task_id = :id",
+            id=task,
+        )
+        events = self.database.rows(
+            "SELECT extract(epoch FROM at) AS at, kind AS what FROM event WHERE task_id = :id", id=task
+        )
+        told = [(float(row.at), row.what) for row in (*calls, *events)]
+        told += [(moment, "asked") for moment in asked]
+        return f"{task}: " + ", ".join(f"{what} {at:.3f}" for at, what in sorted(told))
 
     def assert_all_complete(
         self, runs: list[tuple[TaskHandle, list[dict[str, Any]]]], seconds: float
