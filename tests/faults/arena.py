@@ -255,7 +255,8 @@ class Arena(Site):
             id=task,
         )
         events = self.database.rows(
-            "SELECT extract(epoch FROM at) AS at, kind AS what FROM event WHERE task_id = :id", id=task
+            "SELECT extract(epoch FROM at) AS at, kind AS what FROM event WHERE task_id = :id",
+            id=task,
         )
         told = [(float(row.at), row.what) for row in (*calls, *events)]
         told += [(moment, "asked") for moment in asked]
