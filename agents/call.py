@@ -54,6 +54,7 @@ class Call:
         started: float,
         on_text: Callable[[str], None] | None,
         cancel: threading.Event | None,
+        before_asking: Callable[[], None] | None = None,
     ) -> None:
         self._host = host
         self._request = request
@@ -61,7 +62,8 @@ class Call:
         self._keep_alive = keep_alive
         self._on_text = on_text
         self._cancel = cancel
-        self._wire = Wire()
+        self._before_asking = before_asking
+        self._wire = Wire(self._may_ask)
         self._arrived: queue.SimpleQueue[ollama.ChatResponse | Exception | None]
         self._arrived = queue.SimpleQueue()
         self._started = started
@@ -116,6 +118,11 @@ class Call:
             headers={"accept-encoding": "identity"},
         )
 
+    def _may_ask(self) -> bool:
+        if self._before_asking is not None:
+            self._before_asking()
+        return self._cancel is None or not self._cancel.is_set()
+
     def _next(self) -> ollama.ChatResponse | None:
         quiet_since = time.monotonic()
         while True:
@@ -125,6 +132,8 @@ class Call:
             except queue.Empty:
                 continue
             if isinstance(arrived, Exception):
+                # A call that was hung up because it is not wanted any more is no fault of the host.
+                self._check_time(quiet_since)
                 raise fault_of(arrived, self._host, self._request) from arrived
             return arrived
 

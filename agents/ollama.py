@@ -49,8 +49,12 @@ class OllamaModel:
         *,
         on_text: Callable[[str], None] | None = None,
         cancel: threading.Event | None = None,
+        before_asking: Callable[[], None] | None = None,
     ) -> Reply:
         """Return the whole reply of one of the hosts.
+
+        `before_asking` is called at the last moment before the question leaves, in another thread;
+        if it sets `cancel`, nothing is asked.
 
         Raises the `AgentError` of the last host that was asked; or of one that may have the model
         again later, if the last one does not have it.
@@ -65,7 +69,16 @@ class OllamaModel:
             with self.pool.place(request.model, faults, check) as host:
                 if host is None:
                     break
-                call = Call(host, request, self.limits, self.keep_alive, started, on_text, cancel)
+                call = Call(
+                    host,
+                    request,
+                    self.limits,
+                    self.keep_alive,
+                    started,
+                    on_text,
+                    cancel,
+                    before_asking,
+                )
                 try:
                     reply = call.run()
                 except AgentError as error:

@@ -37,8 +37,11 @@ class ScriptedModel:
         *,
         on_text: Callable[[str], None] | None = None,
         cancel: threading.Event | None = None,
+        before_asking: Callable[[], None] | None = None,
     ) -> Reply:
         """Return the next answer of the script. Raises `ModelFailed` when there is none."""
+        if before_asking is not None:
+            before_asking()
         if cancel is not None and cancel.is_set():
             raise CallCancelled("the scripted call was cancelled before it began")
         answer = self._next(request)

@@ -12,7 +12,7 @@ import functools
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -26,9 +26,13 @@ _BEGINNINGS = (b"\xe2\x80", b"\xe2", b"\xc2")
 
 
 class Wire(httpx.BaseTransport):
-    """One connection to one server, which any thread can cut. It uses no proxy."""
+    """One connection to one server, which any thread can cut. It uses no proxy.
 
-    def __init__(self) -> None:
+    `may_send` is asked when the connection stands; if it says no, nothing is sent.
+    """
+
+    def __init__(self, may_send: Callable[[], bool] = lambda: True) -> None:
+        self._may_send = may_send
         self._inner = httpx.HTTPTransport(verify=_certificates())
         self._socket: socket.socket | None = None
         self._hung_up = False
@@ -58,9 +62,10 @@ class Wire(httpx.BaseTransport):
         if event not in {"connection.connect_tcp.complete", "connection.start_tls.complete"}:
             return
         found = info["return_value"].get_extra_info("socket")
+        wanted = self._may_send()
         with self._lock:
             self._socket = found
-            hung_up = self._hung_up
+            hung_up = self._hung_up or not wanted
         if hung_up:
             _shut(found)
 

@@ -12,7 +12,6 @@ import threading
 from pathlib import Path
 
 from agents.hosts import HostPool
-from agents.model import ChatModel
 from agents.ollama import Limits, OllamaModel
 from agents.slots import Slots
 from celery_app.celery import executions, queue, settings
@@ -57,13 +56,13 @@ def host_pool() -> HostPool:
 
 
 @functools.cache
-def _chat_model_of(pid: int) -> ChatModel:
+def _chat_model_of(pid: int) -> OllamaModel:
     ollama = settings.components.ollama
     limits = Limits(first=ollama.first_word, silence=ollama.silence)
     return OllamaModel(_host_pool_of(pid), limits=limits)
 
 
-def chat_model() -> ChatModel:
+def chat_model() -> OllamaModel:
     """Return the door to the model servers of this process."""
     with _making:
         return _chat_model_of(os.getpid())

@@ -13,6 +13,7 @@ import logging
 import os
 import random
 import socket
+import time
 import traceback as traceback_module
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -93,10 +94,11 @@ class Executor:
             Ignore: There is nothing to do here, or what follows is not for Celery to send.
             Exception: What the body raised, once it is committed as the task's failure.
         """
+        since = time.monotonic()
         claim = self._claim(task_id, name)
         if claim is None:
             return task_id
-        with self._keeper.hold(claim) as lease:
+        with self._keeper.hold(claim, since) as lease:
             execution = Execution(lease)
             token = _current.set(execution)
             try:

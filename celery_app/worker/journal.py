@@ -1,7 +1,8 @@
 """A chat model whose answers are recorded before they are used, and replayed after a crash.
 
 Invariant: a model answer that was recorded is never paid for again. The calls of one try of a task
-are numbered; a repetition that asks the same question at the same place gets the recorded answer.
+are numbered; a repetition that asks the same question at the same place gets the recorded answer. A
+worker that stood still since it looked asks nothing before it has made sure of its lease.
 """
 
 from __future__ import annotations
@@ -9,10 +10,26 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from agents.model import ChatModel, ChatRequest, Reply
 from celery_app.store.journal import JournalStore
-from celery_app.store.records import Claim
+from celery_app.worker.leases import Lease
+
+
+class CarefulModel(ChatModel, Protocol):
+    """A model that can be told at the last moment not to ask."""
+
+    def chat(
+        self,
+        request: ChatRequest,
+        *,
+        on_text: Callable[[str], None] | None = None,
+        cancel: threading.Event | None = None,
+        before_asking: Callable[[], None] | None = None,
+    ) -> Reply:
+        """Return the whole reply; `before_asking` may set `cancel`, so that nothing is asked."""
+        ...
 
 
 class JournalledModel:
@@ -21,13 +38,13 @@ class JournalledModel:
     Args:
         inner: The model that is really asked.
         journal: Where answers are kept.
-        claim: The task that asks.
+        lease: The right of the task that asks.
     """
 
-    def __init__(self, inner: ChatModel, journal: JournalStore, claim: Claim) -> None:
+    def __init__(self, inner: CarefulModel, journal: JournalStore, lease: Lease) -> None:
         self._inner = inner
         self._journal = journal
-        self._claim = claim
+        self._lease = lease
         self._numbers = iter(range(1_000_000))
 
     def chat(
@@ -38,12 +55,15 @@ class JournalledModel:
         cancel: threading.Event | None = None,
     ) -> Reply:
         """Return the recorded answer to this question, or ask and record it."""
-        place = (self._claim.id, self._claim.tries, next(self._numbers))
+        claim = self._lease.claim
+        place = (claim.id, claim.tries, next(self._numbers))
         digest = request.digest()
         recorded = self._journal.find(*place, digest)
         if recorded is not None:
             return Reply.from_json(recorded)
         begun = time.monotonic()
-        reply = self._inner.chat(request, on_text=on_text, cancel=cancel)
+        reply = self._inner.chat(
+            request, on_text=on_text, cancel=cancel, before_asking=self._lease.assure
+        )
         self._journal.record(*place, digest, time.monotonic() - begun, reply.to_json())
         return reply

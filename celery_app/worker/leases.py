@@ -13,7 +13,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -33,12 +33,23 @@ class Lease:
         claim: What was claimed.
         ended: Set when the task must stop: cancelled, lost, or out of time.
         reason: Why, once `ended` is set: ``cancelled``, ``lost`` or ``timeout``.
+        sure_until: Until when nobody else can have it, by this process's monotonic clock.
     """
 
     claim: Claim
+    renew: Callable[[Lease], None]
+    sure_until: float
     ended: threading.Event = field(default_factory=threading.Event)
     reason: str | None = None
     expires_at: float | None = None
+
+    def assure(self) -> None:
+        """Make sure of the lease before something is done that cannot be undone; end it if it is lost.
+
+        This costs a look at the clock, unless the process has stood still for longer than a lease.
+        """
+        if time.monotonic() >= self.sure_until:
+            self.renew(self)
 
     def end(self, reason: str) -> None:
         """Tell the running task to stop."""
@@ -68,9 +79,14 @@ class LeaseKeeper:
         self._pid = 0
 
     @contextmanager
-    def hold(self, claim: Claim) -> Iterator[Lease]:
-        """Keep the lease on a claim alive for the length of the block."""
-        lease = Lease(claim)
+    def hold(self, claim: Claim, since: float) -> Iterator[Lease]:
+        """Keep the lease on a claim alive for the length of the block.
+
+        Args:
+            claim: What was claimed.
+            since: The monotonic time at which the claim was asked for.
+        """
+        lease = Lease(claim, self._assure, since + self.seconds)
         if claim.seconds_left is not None:
             lease.expires_at = time.monotonic() + claim.seconds_left
         if self._pid != os.getpid():
@@ -134,14 +150,28 @@ class LeaseKeeper:
 
     def _renew(self) -> None:
         leases = self._snapshot()
-        if not leases:
-            return
+        if leases:
+            self._renew_these(leases)
+
+    def _renew_these(self, leases: Sequence[Lease]) -> None:
+        sure_until = time.monotonic() + self.seconds
         owned = self._executions.renew(
             {lease.claim.id: lease.claim.fence for lease in leases}, self.seconds
         )
         for lease in leases:
-            if lease.claim.id not in owned:
+            if lease.claim.id in owned:
+                lease.sure_until = sure_until
+            else:
                 lease.end("lost")
+
+    def _assure(self, lease: Lease) -> None:
+        try:
+            self._renew_these([lease])
+        except AgentSystemError as away:
+            logger.warning(
+                "task %s is given up, its lease cannot be renewed: %s", lease.claim.id, away
+            )
+            lease.end("lost")
 
     def _on_cancelled(self, task_ids: list[str]) -> None:
         for task_id in task_ids:

@@ -35,8 +35,8 @@ def _task(claim: Claim) -> Task:
     return Task.model_validate({**claim.spec, "id": claim.id})
 
 
-def _model(claim: Claim) -> JournalledModel:
-    return JournalledModel(chat_model(), JournalStore(database), claim)
+def _model(execution: Execution) -> JournalledModel:
+    return JournalledModel(chat_model(), JournalStore(database), execution.lease)
 
 
 def _tokens(usage: Usage) -> tuple[int, int]:
@@ -54,7 +54,7 @@ def run(**_: Any) -> str:
         task,
         task.inputs,
         [_as_input(record) for record in store.inputs_of(claim.id)],
-        model=_model(claim),
+        model=_model(execution),
         cancel=execution.lease.ended,
     )
     execution.tokens = _tokens(answer.usage)
@@ -81,7 +81,7 @@ def plan(**_: Any) -> None:
     made = planner.plan_task_breakdown(
         task,
         roster=agent_manager().profiles,
-        model=_model(claim),
+        model=_model(execution),
         cancel=execution.lease.ended,
     )
     drawn = draw_subtasks(claim.id, claim.root_id, planner.subtasks(made, task), choose_agent)
