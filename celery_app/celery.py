@@ -13,7 +13,7 @@ from celery import Celery, signals
 from celery.worker.control import inspect_command
 
 from agents.agent_manager import AgentManager
-from agents.profile import AgentType
+from agents.profile import AgentProfile, AgentType
 from celery_app.postgres.bootstep import ResultBackendStep
 from celery_app.postgres.connection import Database
 from celery_app.postgres.migrate import migrate
@@ -108,10 +108,9 @@ def agent_manager() -> AgentManager:
     return AgentManager.load(settings.agents_file)
 
 
-def choose_agent(task: Task) -> tuple[str, str]:
-    """Return the name and the type of the agent that is to perform a task."""
-    profile = agent_manager().choose(task).profile
-    return profile.name, str(profile.type)
+def choose_agent(task: Task) -> AgentProfile:
+    """Return the agent that is to perform a task."""
+    return agent_manager().choose(task).profile
 
 
 def prepare() -> None:

@@ -19,13 +19,14 @@ from celery.result import AsyncResult
 from agents.presence import check_presence
 from celery_app.celery import agent_manager, app, database, prepare
 from celery_app.errors import WaitTimeout
+from celery_app.orchestrator import budgets
 from celery_app.orchestrator.task_manager import TaskManager
 from celery_app.stack.profile import current_settings
 from celery_app.store.journal import JournalStore
 from celery_app.worker.binding import chat_model
 from workflows.errors import InvalidTask
 from workflows.plan import CallEstimate
-from workflows.task import Priority, Task, TaskInput, TaskType
+from workflows.task import Priority, ResourceRequirements, Task, TaskInput, TaskType
 
 #: What a step is taken to need until an agent has been measured.
 _UNMEASURED = CallEstimate(prompt=500, generated=100, seconds=5.0)
@@ -74,6 +75,14 @@ class TaskHandle:
         """Return what happened in the task's run, oldest first, from the event after `after` on."""
         return self._manager.events(self.id, after)
 
+    def give(self, *, tokens: int = 0, calls: int = 0, seconds: float = 0) -> None:
+        """Add to the task's budget; what waited for it goes on.
+
+        Raises:
+            InvalidTask: It has no budget of its own.
+        """
+        budgets.give(str(self.id), tokens=tokens, calls=calls, seconds=seconds)
+
     def cancel(self) -> None:
         """Cancel the task and everything below it."""
         self._manager.cancel(self.id)
@@ -108,6 +117,9 @@ class Client:
         plan: bool | None = None,
         idempotency_key: str | None = None,
         timeout: float | None = None,
+        project: str | None = None,
+        concurrency_key: str | None = None,
+        resources: ResourceRequirements | Mapping[str, Any] | None = None,
     ) -> TaskHandle:
         """Hand in a job in words.
 
@@ -122,6 +134,10 @@ class Client:
             plan: Whether a planner breaks it up; by default the job decides.
             idempotency_key: Handing in twice under one key gives the same task.
             timeout: Seconds that one attempt may take.
+            project: What it belongs to; limits and budgets of the project hold for it.
+            concurrency_key: Of tasks with one key only one runs at a time, or as many as `limits` says.
+            resources: What it needs (``cpu``, ``memory``), and what it may use up together with all its
+                subtasks (``tokens``, ``model_calls``, ``seconds``).
 
         Raises:
             InvalidTask: Something is wrong with it; nothing was stored.
@@ -138,6 +154,9 @@ class Client:
                 "plan": plan,
                 "idempotency_key": idempotency_key,
                 "timeout": timeout,
+                "project": project,
+                "concurrency_key": concurrency_key,
+                "resource_requirements": resources or {},
             }
         )
 
@@ -163,7 +182,12 @@ class Client:
         return {**plan.model_dump(mode="json"), "price": {**asdict(price), "tokens": price.tokens}}
 
     def submit_graph(
-        self, tasks: Sequence[Task | Mapping[str, Any]], *, description: str | None = None
+        self,
+        tasks: Sequence[Task | Mapping[str, Any]],
+        *,
+        description: str | None = None,
+        project: str | None = None,
+        resources: ResourceRequirements | Mapping[str, Any] | None = None,
     ) -> TaskHandle:
         """Hand in a graph of tasks; its result is a dict of their results by id.
 
@@ -171,6 +195,8 @@ class Client:
             tasks: Tasks, or dicts with ``id``, ``description`` or ``task`` + ``args``/``kwargs``, and
                 ``dependencies``.
             description: A name for the whole.
+            project: What it belongs to.
+            resources: What all of it together may use up, as for `submit`.
 
         Raises:
             InvalidTask: Something is wrong with it; nothing was stored.
@@ -179,8 +205,24 @@ class Client:
             raise InvalidTask("the graph has no tasks; give at least one")
         subtasks = [_validated(task, f"tasks[{index}]") for index, task in enumerate(tasks)]
         return self._submit(
-            {"description": description or f"graph of {len(tasks)} tasks", "subtasks": subtasks}
+            {
+                "description": description or f"graph of {len(tasks)} tasks",
+                "subtasks": subtasks,
+                "project": project,
+                "resource_requirements": resources or {},
+            }
         )
+
+    def set_project_budget(
+        self,
+        project: str,
+        *,
+        tokens: int | None = None,
+        calls: int | None = None,
+        seconds: float | None = None,
+    ) -> None:
+        """Set what all tasks of a project together may use up; None is no limit."""
+        budgets.set_limits(f"project:{project}", tokens=tokens, calls=calls, seconds=seconds)
 
     def check_models(self) -> None:
         """Make sure that the models of the roster are to be had, before somebody waits for them.

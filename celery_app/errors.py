@@ -9,6 +9,8 @@ AgentSystemError (workflows.errors)
 │   ├── TaskCancelled      somebody cancelled it
 │   └── TaskSkipped        something that it needs failed or was skipped
 ├── WaitTimeout            the work goes on, but the caller's patience ended
+├── BudgetHeld             calls under way may use up the budget: the task is tried again
+├── BudgetSpent            the budget is used up: the task waits until it is given more
 └── LeaseLost              this worker no longer owns the task it was running
 
 Invariant: every message is one line that names the offending value and says what to do next.
@@ -20,6 +22,8 @@ from workflows.errors import AgentSystemError
 
 __all__ = [
     "AgentSystemError",
+    "BudgetHeld",
+    "BudgetSpent",
     "ConfigurationError",
     "LeaseLost",
     "PermissionDenied",
@@ -71,6 +75,16 @@ class TaskSkipped(TaskFailed):
 
 class WaitTimeout(AgentSystemError, TimeoutError):
     """The caller stopped waiting; the work itself goes on."""
+
+
+class BudgetHeld(AgentSystemError):
+    """Other calls may yet use up the budget; what they leave is known when they are over."""
+
+    counts_as_try = False
+
+
+class BudgetSpent(AgentSystemError):
+    """The next model call could exceed a budget; the message tells which."""
 
 
 class LeaseLost(AgentSystemError):

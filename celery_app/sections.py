@@ -14,6 +14,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
     PrivateAttr,
@@ -29,6 +30,7 @@ from celery_app.urls import http_url
 __all__ = [
     "Components",
     "Leases",
+    "Limit",
     "Monitoring",
     "Ollama",
     "Recovery",
@@ -214,11 +216,19 @@ class Memory(Section):
     total_limit: Size = 16 * 2**30
 
 
+class ModelCall(Section):
+    """What an agent's task is taken to use while it waits for its model, unless it says itself."""
+
+    cpu: NonNegativeFloat = 0.01
+    memory: Size = 8 * 2**20
+
+
 class Resources(Section):
     """What agents may use: each of them, and all of them together."""
 
     cpu: Cpu = Cpu()
     memory: Memory = Memory()
+    model_call: ModelCall = ModelCall()
 
     @model_validator(mode="after")
     def _one_fits_in_all(self) -> Self:
@@ -226,6 +236,27 @@ class Resources(Section):
             if limits.limit_per_agent > limits.total_limit:
                 raise ValueError(f"{name}.limit_per_agent is more than {name}.total_limit")
         return self
+
+
+class Limit(Section):
+    """How many may run at once (`concurrency`), and how many may start (`rate`: `10/s`, `100/m`)."""
+
+    concurrency: PositiveInt | None = None
+    rate: str | None = Field(None, pattern=r"^\d+(\.\d+)?/[smh]$")
+
+    @model_validator(mode="after")
+    def _limits_something(self) -> Self:
+        if self.concurrency is None and not self.per_second:
+            raise ValueError("give concurrency, or a rate above zero such as 10/m")
+        return self
+
+    @property
+    def per_second(self) -> float | None:
+        """The rate as starts in a second."""
+        if self.rate is None:
+            return None
+        number, unit = self.rate.split("/")
+        return float(number) / {"s": 1, "m": 60, "h": 3600}[unit]
 
 
 class Worker(Section):

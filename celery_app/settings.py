@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
@@ -20,6 +20,7 @@ from celery_app.sections import (
     Components,
     FilePath,
     Leases,
+    Limit,
     Monitoring,
     Recovery,
     Resources,
@@ -30,17 +31,24 @@ from celery_app.sections import (
 )
 from celery_app.sources import Source
 
+LimitedName = Annotated[str, Field(pattern=r"^(model|agent|project|key):.+$")]
+
 __all__ = ["SystemSettings", "load_settings", "make_settings"]
 
 
 class SystemSettings(Section):
-    """All settings. `imports` names the user's modules with Celery tasks."""
+    """All settings. `imports` names the user's modules with Celery tasks.
+
+    `limits` hold across all workers, for `model:NAME`, `agent:NAME`, `project:NAME` or `key:NAME` (a
+    concurrency key); a name may end with `*`.
+    """
 
     system: System = System()
     components: Components = Components()
     security: Security = Security()
     monitoring: Monitoring = Monitoring()
     resources: Resources = Resources()
+    limits: dict[LimitedName, Limit] = Field(default={})
     imports: list[str] = Field(default=[])
     worker: Worker = Worker()
     leases: Leases = Leases()

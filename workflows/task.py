@@ -183,6 +183,10 @@ class Task(BaseModel):
     inputs: list[TaskInput] = Field(default_factory=list)
     plan: bool | None = Field(None, description="Ask for a plan, forbid it, or let a rule decide.")
     idempotency_key: FilledText | None = None
+    project: FilledText | None = Field(None, description="What it belongs to, with all below it.")
+    concurrency_key: FilledText | None = Field(
+        None, description="Of tasks with one key only so many run at once as its limit says."
+    )
     retry: RetryPolicy = Field(default_factory=RetryPolicy)
     timeout: Amount | None = Field(None, description="Seconds for one attempt.")
 

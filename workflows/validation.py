@@ -82,6 +82,7 @@ def check_task(
         seen.add(current.id)
         _check_deadline(current, now)
         _check_work(current, task_names)
+        _check_key(current)
         _check_capabilities(current, capabilities)
         if current.id in current.dependencies:
             raise CycleError(f"task {current.id} depends on itself: drop that dependency")
@@ -132,6 +133,14 @@ def _check_work(task: Task, task_names: Collection[str] | None) -> None:
         nearest = difflib.get_close_matches(name, task_names, n=1, cutoff=0.5)
         advice = f"did you mean {nearest[0]!r}?" if nearest else "import its module in the settings"
         raise InvalidTask(f"no Celery task is registered as {name!r}: {advice}")
+
+
+def _check_key(task: Task) -> None:
+    if task.concurrency_key is not None and task.subtasks:
+        raise InvalidTask(
+            f"task {task.id} has subtasks and the concurrency key {task.concurrency_key!r}: "
+            "give the key to those subtasks that need it"
+        )
 
 
 def _check_capabilities(task: Task, capabilities: Collection[Capability] | None) -> None:

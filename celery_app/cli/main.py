@@ -22,6 +22,7 @@ import click
 import celery_app
 from celery_app.cli.manage import config, doctor
 from celery_app.cli.processes import beat, down, flower, status, up, worker
+from celery_app.cli.project import project
 from celery_app.cli.run import run
 from celery_app.cli.work import task
 
@@ -115,7 +116,7 @@ def cli(folder: Path | None, debug: bool) -> None:
         os.environ["AI_AGENT_DEBUG"] = "1"
 
 
-for _command in (run, up, down, status, worker, beat, flower, task, config, doctor):
+for _command in (run, up, down, status, worker, beat, flower, task, project, config, doctor):
     cli.add_command(_command)
 
 

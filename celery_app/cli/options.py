@@ -21,12 +21,15 @@ __all__ = [
     "MOMENT",
     "PRIORITIES",
     "SECONDS",
+    "SIZE",
     "STATES",
     "JsonObject",
     "as_json",
     "deadline",
     "inputs",
     "priority",
+    "resources",
+    "resources_of",
 ]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -40,6 +43,7 @@ STATES = (
 )  # fmt: skip
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
+_SIZE = re.compile(r"[1-9]\d*(?:\.\d+)?(?:[KMGT]i?)?")
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 JsonObject = dict[str, Any]
@@ -124,7 +128,20 @@ class NamedJson(JsonValue):
         return name, super().convert(text, param, ctx)
 
 
+class SizeText(click.ParamType[str]):
+    """An amount of memory: `512Mi`, `2Gi`."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text as it is, once it is understood."""
+        if not _SIZE.fullmatch(str(value)):
+            self.fail(f"{value!r} is not a size; write 512Mi or 2Gi", param, ctx)
+        return str(value)
+
+
 SECONDS = Seconds()
+SIZE = SizeText()
 MOMENT = Moment()
 JSON = JsonValue()
 NAMED_JSON = NamedJson()
@@ -162,3 +179,27 @@ def deadline(command: Command) -> Command:
         metavar="WHEN",
         help="When it must be over: 90s, 15m, 2h, 1d from now, or 2030-01-31T12:00:00Z.",
     )(command)
+
+
+_RESOURCES: tuple[tuple[str, Any, str], ...] = (
+    ("tokens", click.IntRange(min=1), "The most tokens that it may use up with all its subtasks."),
+    ("model-calls", click.IntRange(min=1), "The most model calls, likewise."),
+    ("seconds", SECONDS, "The most time at work, likewise."),
+    ("cpu", click.FloatRange(min=0, min_open=True), "Processors that it needs."),
+    ("memory", SIZE, "Memory that it needs, as 512Mi."),
+)
+
+
+def resources(command: Command) -> Command:
+    """Give a command options for what a task may use, and the project that it belongs to."""
+    for name, kind, words in reversed(_RESOURCES):
+        command = click.option(
+            f"--{name}", f"resource_{name.replace('-', '_')}", type=kind, help=words
+        )(command)
+    return click.option("--project", metavar="NAME", help="What it belongs to.")(command)
+
+
+def resources_of(given: JsonObject) -> JsonObject:
+    """Return the values of the options of `resources` that were given, by field of a task."""
+    found = {name.removeprefix("resource_"): value for name, value in given.items()}
+    return {name: value for name, value in found.items() if value is not None}

@@ -36,6 +36,10 @@ __all__ = ["print_state", "submit"]
 @options.priority
 @options.deadline
 @click.option("--key", metavar="TEXT", help="Handing in twice under one key gives the same task.")
+@click.option(
+    "--concurrency-key", metavar="TEXT", help="Of tasks with one such key one runs at a time."
+)
+@options.resources
 @options.as_json
 def submit(
     description: str | None,
@@ -48,7 +52,10 @@ def submit(
     priority: str,
     deadline: datetime | None,
     key: str | None,
+    concurrency_key: str | None,
+    project: str | None,
     as_json: bool,
+    **resources: Any,
 ) -> None:
     """Hand in a task and print its id at once; nothing is waited for.
 
@@ -62,11 +69,16 @@ def submit(
     from celery_app.cli.system import open_client
 
     client = open_client()
+    asked = options.resources_of(resources)
     if graph is not None:
-        handle = _submit_graph(client, graph, description)
+        handle = _submit_graph(
+            client, graph, description=description, project=project, resources=asked
+        )
     elif name is not None:
         fields: options.JsonObject = {"task": name, "args": list(args), "kwargs": dict(kwargs)}
         fields |= {"priority": priority, "deadline": deadline, "idempotency_key": key}
+        fields |= {"project": project, "concurrency_key": concurrency_key}
+        fields["resource_requirements"] = asked
         handle = _submit_named(client, fields)
     else:
         handle = client.submit(
@@ -76,6 +88,9 @@ def submit(
             priority=priority,
             deadline=deadline,
             idempotency_key=key,
+            project=project,
+            concurrency_key=concurrency_key,
+            resources=asked,
         )
     if as_json:
         print_state(handle, as_json=True)
@@ -108,12 +123,12 @@ def _check_choice(
         raise click.UsageError("--arg and --kwarg go to a Celery task; name it with --task")
 
 
-def _submit_graph(client: Client, path: Path, description: str | None) -> TaskHandle:
+def _submit_graph(client: Client, path: Path, **options: Any) -> TaskHandle:
     from celery_app.cli.graph_file import read_graph
     from workflows.errors import InvalidTask
 
     try:
-        return client.submit_graph(read_graph(path), description=description)
+        return client.submit_graph(read_graph(path), **options)
     except InvalidTask as error:
         if str(error).startswith(str(path)):
             raise

@@ -27,6 +27,7 @@ def print_task(document: JsonObject) -> None:
             ("id", document["id"]),
             ("description", one_line(document["description"], 200)),
             ("state", document["state"]),
+            ("why", document["reason"]),
             ("type", document["type"]),
             ("agent", document["agent"]),
             ("priority", document["priority"]),
@@ -40,6 +41,7 @@ def print_task(document: JsonObject) -> None:
             ("started", document["started_at"]),
             ("finished", document["finished_at"]),
             ("seconds", None if seconds is None else f"{seconds:.2f}"),
+            *[("budget", _budget(budget)) for budget in document["budgets"]],
             ("plan", _plan(document["plan"])),
             ("error", f"{error['type']}: {one_line(error['message'], 1000)}" if error else None),
         ]
@@ -69,6 +71,14 @@ def _plan(plan: JsonObject | None) -> str | None:
     if plan is None:
         return None
     return f"version {plan['version']} by {plan['source']} in {plan['tries']} tries"
+
+
+def _budget(budget: JsonObject) -> str:
+    parts = [
+        f"{budget[f'used_{name}']:.{digits}f} of {budget[name] or 'any'} {name}"
+        for name, digits in (("tokens", 0), ("calls", 0), ("seconds", 1))
+    ]
+    return f"{', '.join(parts)} ({budget['id']})"
 
 
 def _call(call: JsonObject) -> str:

@@ -121,6 +121,28 @@ def retry(task_id: str, as_json: bool) -> None:
 
 @task.command()
 @click.argument("task_id", metavar="ID")
+@click.option("--tokens", type=click.IntRange(min=0), default=0, help="Tokens more.")
+@click.option("--calls", type=click.IntRange(min=0), default=0, help="Model calls more.")
+@click.option("--seconds", type=options.SECONDS, default=0.0, help="Time at work more.")
+@options.as_json
+def give(task_id: str, tokens: int, calls: int, seconds: float, as_json: bool) -> None:
+    """Add to a task's budget; what waited for it goes on.
+
+    \b
+    Example:
+      ai-agent task give 1f2e3d4c --tokens 20000
+    """
+    if not (tokens or calls or seconds):
+        raise click.UsageError("give --tokens, --calls or --seconds")
+    from celery_app.cli.system import find_task, open_client
+
+    handle = find_task(open_client(), task_id)
+    handle.give(tokens=tokens, calls=calls, seconds=seconds)
+    print_state(handle, as_json)
+
+
+@task.command()
+@click.argument("task_id", metavar="ID")
 @click.option(
     "--timeout", type=options.SECONDS, metavar="SECONDS",
     help="Stop waiting after so long (30, 15m, 2h); the task itself goes on.",

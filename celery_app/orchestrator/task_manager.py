@@ -9,17 +9,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from celery_app.celery import agent_manager, app, choose_agent, graphs, queue, store
 from celery_app.errors import ConfigurationError, UnknownTask
+from celery_app.orchestrator.standing import why_not_running
 from celery_app.queues import PriorityQueue
+from celery_app.store.budgets import BudgetStore
 from celery_app.store.graphs import GraphStore
 from celery_app.store.journal import JournalStore
 from celery_app.store.records import TaskRecord
 from celery_app.store.tasks import TaskStore
+from celery_app.worker.binding import limits
 from celery_app.worker.blueprint import draw
 from workflows.errors import UnknownDependency
 from workflows.state import StateManager, TaskState
@@ -63,6 +67,7 @@ class TaskManager:
     ) -> None:
         self._store = tasks
         self._graphs = writes
+        self._budgets = BudgetStore(tasks.database)
         self.tasks = TaskView(tasks)
         self.task_queue = task_queue
         self.state_manager = StateManager()
@@ -90,8 +95,8 @@ class TaskManager:
             return known
         self._check(task)
         self.task_queue.ensure_reachable()
-        drawn = draw(task, choose_agent)
-        self.task_queue.publish(self._graphs.add(drawn.tasks, drawn.edges))
+        graph = draw(task, choose_agent, limits())
+        self.task_queue.publish(self._graphs.add(graph))
         return self._known(task) or task.id
 
     def get(self, task_id: UUID | str) -> TaskRecord:
@@ -105,12 +110,16 @@ class TaskManager:
     def tree(self, task_id: UUID | str) -> dict[str, Any]:
         """Return a task's public document, its plan and model calls, all descendants under ``tasks``.
 
+        ``reason`` says why it is not running, and ``budgets`` what it may use up.
+
         Raises:
             UnknownTask: There is none with this id.
         """
         root, *below = self._store.tree(str(task_id))
         return {
             **root.as_json(),
+            "reason": why_not_running(self._store.database, root),
+            "budgets": [asdict(budget) for budget in self._budgets.of(root.budgets)],
             "plan": self._store.plan_of(root.id),
             "calls": JournalStore(self._store.database).calls(root.id),
             "tasks": [record.as_json() for record in below],
@@ -158,6 +167,7 @@ class TaskManager:
             task_names=self._task_names(),
             known=self._outside(task),
         )
+        limits().check(task)
 
     def _outside(self, task: Task) -> set[UUID]:
         """Return the tasks it depends on that were handed in before.

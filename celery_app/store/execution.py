@@ -69,10 +69,11 @@ class ExecutionStore:
                 root_id=row.root_id,
                 parent_id=row.parent_id,
                 agent=row.agent,
+                budgets=tuple(row.budgets),
                 seconds_left=row.seconds_left,
                 spec=unpack(row.spec),
             )
-        row = self.database.row("SELECT state, result FROM task WHERE id = :id", id=task_id)
+        row = self.database.row("SELECT * FROM refused_claim(:id, :name)", id=task_id, name=name)
         return None if row is None else Standing(row.state, unpack(row.result))
 
     def renew(self, fences: Mapping[str, int], lease: float) -> set[str]:
@@ -134,25 +135,39 @@ class ExecutionStore:
         Returns:
             Whether it was still ours to put back.
         """
+        return self._leave(claim, "queued", delay=delay, tries=int(counts), error=error)
+
+    def wait_for_budget(self, claim: Claim, reason: str) -> bool:
+        """Let a claimed task wait until one of its budgets is given more.
+
+        Returns:
+            Whether it was still ours.
+        """
+        return self._leave(claim, "waiting", waits_for="budget", reason=reason)
+
+    def _leave(
+        self,
+        claim: Claim,
+        state: str,
+        *,
+        delay: float = 0.0,
+        tries: int = 0,
+        error: dict[str, Any] | None = None,
+        waits_for: str | None = None,
+        reason: str | None = None,
+    ) -> bool:
         row = self.database.row(
-            """
-            WITH back AS (
-                UPDATE task SET state = 'queued', queued_at = clock_timestamp(), published_at = NULL,
-                       tries = tries + :tries, error = :error,
-                       due_at = clock_timestamp() + make_interval(secs => :delay),
-                       owner = NULL, lease_until = NULL
-                 WHERE id = :id AND fence = :fence AND state = 'running' RETURNING id, root_id
-            )
-            INSERT INTO event (task_id, root_id, kind) SELECT id, root_id, 'retried' FROM back
-            RETURNING task_id
-            """,
+            "SELECT put_back(:id, :fence, :state, :delay, :tries, :error, :waits_for, :reason) AS ours",
             id=claim.id,
             fence=claim.fence,
+            state=state,
             delay=delay,
-            tries=int(counts),
+            tries=tries,
             error=None if error is None else pack(error),
+            waits_for=waits_for,
+            reason=reason,
         )
-        return row is not None
+        return bool(row.ours)
 
     # Recovery
 
@@ -178,7 +193,7 @@ class ExecutionStore:
         )
         rows = self.database.rows(
             """
-            SELECT id, fence, attempts, tries, root_id, parent_id, agent, spec FROM task
+            SELECT id, fence, attempts, tries, root_id, parent_id, agent, budgets, spec FROM task
              WHERE state = 'running' AND lease_until < clock_timestamp() AND losses + 1 >= :limit
             """,
             limit=limit,
@@ -186,7 +201,7 @@ class ExecutionStore:
         return [
             Claim(
                 row.id, row.fence, row.attempts, row.tries, row.root_id, row.parent_id, row.agent,
-                None, unpack(row.spec),
+                tuple(row.budgets), None, unpack(row.spec),
             )
             for row in rows
         ]  # fmt: skip

@@ -9,6 +9,7 @@ Invariants
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import Connection, column, table, text
@@ -18,14 +19,15 @@ from celery_app.errors import LeaseLost
 from celery_app.postgres.connection import Database
 from celery_app.store.execution import Released, released
 from celery_app.store.payload import pack
-from celery_app.store.records import Claim, NewEdge, NewTask
+from celery_app.store.records import Claim, NewEdge, NewGraph, NewTask
 from workflows.state import TaskState
 
 _TASK_COLUMNS = (
     "id", "root_id", "parent_id", "position", "name", "type", "agent", "queue", "priority", "state",
-    "unmet", "chain", "idempotency_key", "timeout", "deadline",
+    "unmet", "chain", "idempotency_key", "timeout", "deadline", "quotas", "amounts", "budgets",
 )  # fmt: skip
 _TASK = table("task", *(column(name) for name in (*_TASK_COLUMNS, "spec")))
+_BUDGET = table("budget", *(column(name) for name in ("id", "tokens", "calls", "seconds")))
 _EDGE = table("edge", *(column(name) for name in ("task_id", "body_id", "position", "need")))
 
 
@@ -39,16 +41,14 @@ class GraphStore:
     def __init__(self, database: Database) -> None:
         self.database = database
 
-    def add(self, tasks: Sequence[NewTask], edges: Sequence[NewEdge]) -> Released:
+    def add(self, graph: NewGraph) -> Released:
         """Write a graph in one transaction; return what is to be published.
 
         Edges may come from tasks that are there already, whatever their state.
         """
-        return self.database.transaction(lambda connection: _insert(connection, tasks, edges))
+        return self.database.transaction(lambda connection: _insert(connection, graph))
 
-    def expand(
-        self, claim: Claim, tasks: Sequence[NewTask], edges: Sequence[NewEdge], plan: dict[str, Any]
-    ) -> Released:
+    def expand(self, claim: Claim, graph: NewGraph, plan: dict[str, Any]) -> Released:
         """Replace a claimed planning task by its subtasks, in one fenced transaction.
 
         The task's next phase is ``task.collect``, released when the edges into it are met.
@@ -63,6 +63,9 @@ class GraphStore:
                     """
                     UPDATE task SET state = 'expanded', name = 'task.collect', unmet = :unmet,
                            owner = NULL, lease_until = NULL,
+                           -- What it took to plan is free again; a key is for all of its work.
+                           quotas = ARRAY(SELECT q FROM unnest(quotas) AS q WHERE q LIKE 'key:%'),
+                           amounts = ARRAY(SELECT 1 FROM unnest(quotas) AS q WHERE q LIKE 'key:%'),
                            prompt_tokens = prompt_tokens + :prompt,
                            generated_tokens = generated_tokens + :generated
                      WHERE id = :id AND fence = :fence AND state = 'running' RETURNING id
@@ -71,7 +74,7 @@ class GraphStore:
                 {
                     "id": claim.id,
                     "fence": claim.fence,
-                    "unmet": sum(edge.body == claim.id for edge in edges),
+                    "unmet": sum(edge.body == claim.id for edge in graph.edges),
                     "prompt": plan["tokens"]["prompt"],
                     "generated": plan["tokens"]["generated"],
                 },
@@ -80,7 +83,7 @@ class GraphStore:
                 raise LeaseLost(f"task {claim.id} is no longer ours to expand; nothing was written")
             _insert_plan(connection, claim.id, plan)
             _note(connection, [(claim.id, claim.root_id, "expanded")])
-            return _insert(connection, tasks, edges)
+            return _insert(connection, graph)
 
         return self.database.transaction(work)
 
@@ -96,11 +99,15 @@ class GraphStore:
         return released(self.database.rows("SELECT * FROM retry_task(:id)", id=task_id))
 
 
-def _insert(connection: Connection, tasks: Sequence[NewTask], edges: Sequence[NewEdge]) -> Released:
+def _insert(connection: Connection, graph: NewGraph) -> Released:
+    tasks, edges = graph.tasks, graph.edges
     rows = [
         {
             **{name: getattr(task, name) for name in _TASK_COLUMNS},
-            "chain": list(task.chain),
+            **{
+                name: list(getattr(task, name))
+                for name in ("chain", "quotas", "amounts", "budgets")
+            },
             "state": str(task.state),
             "spec": pack(task.spec),
         }
@@ -108,6 +115,7 @@ def _insert(connection: Connection, tasks: Sequence[NewTask], edges: Sequence[Ne
     ]
     if not rows:
         return {}
+    _describe_limits(connection, graph)
     connection.execute(insert(_TASK).on_conflict_do_nothing(index_elements=["id"]), rows)
     if edges:
         connection.execute(
@@ -142,6 +150,35 @@ def _insert(connection: Connection, tasks: Sequence[NewTask], edges: Sequence[Ne
     return released(
         connection.execute(text("SELECT * FROM release_ready(:queues)"), {"queues": queues})
     )
+
+
+def _describe_limits(connection: Connection, graph: NewGraph) -> None:
+    """Write what has changed of the quotas; a budget that is there already stays as it is."""
+    if graph.quotas:
+        connection.execute(
+            text(
+                """
+                INSERT INTO quota AS q (name, capacity, rate)
+                SELECT n.name, n.capacity, n.rate
+                  FROM unnest(CAST(:names AS text[]), CAST(:capacities AS double precision[]),
+                              CAST(:rates AS double precision[])) AS n (name, capacity, rate)
+                 WHERE NOT EXISTS (SELECT 1 FROM quota o WHERE o.name = n.name
+                                      AND o.capacity IS NOT DISTINCT FROM n.capacity
+                                      AND o.rate IS NOT DISTINCT FROM n.rate)
+                 ORDER BY n.name
+                ON CONFLICT (name) DO UPDATE SET capacity = excluded.capacity, rate = excluded.rate
+                """
+            ),
+            {
+                "names": [quota.name for quota in graph.quotas],
+                "capacities": [quota.capacity for quota in graph.quotas],
+                "rates": [quota.rate for quota in graph.quotas],
+            },
+        )
+    if graph.budgets:
+        connection.execute(
+            insert(_BUDGET).on_conflict_do_nothing(), [asdict(budget) for budget in graph.budgets]
+        )
 
 
 def _settle_what_is_over(

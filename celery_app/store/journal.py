@@ -43,17 +43,15 @@ class JournalStore:
         seconds: float,
         reply: dict[str, Any],
     ) -> None:
-        """Keep an answer; one that is there already stays.
+        """Keep an answer and book it on the budgets of its task; one that is there already stays.
 
         Args:
             reply: ``Reply.to_json()``.
         """
         self.database.rows(
             """
-            INSERT INTO model_call (task_id, try, number, digest, model, host, seconds,
-                                    prompt_tokens, generated_tokens, reply)
-            VALUES (:id, :try, :number, :digest, :model, :host, :seconds, :prompt, :generated, :reply)
-            ON CONFLICT DO NOTHING
+            SELECT record_call(:id, :try, :number, :digest, :model, :host, :seconds, :prompt, :generated,
+                               :reply)
             """,
             **{
                 "id": task_id,

@@ -36,6 +36,28 @@ class NewTask:
     idempotency_key: str | None = None
     timeout: float | None = None
     deadline: datetime | None = None
+    quotas: tuple[str, ...] = ()
+    amounts: tuple[float, ...] = ()
+    budgets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class NewQuota:
+    """A limit for all workers: what may be taken at once, or starts in a second."""
+
+    name: str
+    capacity: float | None = None
+    rate: float | None = None
+
+
+@dataclass(frozen=True)
+class NewBudget:
+    """What a task or a project may use up; None is no limit."""
+
+    id: str
+    tokens: int | None = None
+    calls: int | None = None
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +68,16 @@ class NewEdge:
     body: str
     position: int
     need: str = "success"
+
+
+@dataclass
+class NewGraph:
+    """Rows that are about to be written together."""
+
+    tasks: list[NewTask] = field(default_factory=list)
+    edges: list[NewEdge] = field(default_factory=list)
+    quotas: list[NewQuota] = field(default_factory=list)
+    budgets: list[NewBudget] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -73,6 +105,7 @@ class Claim:
     root_id: str
     parent_id: str | None
     agent: str | None
+    budgets: tuple[str, ...]
     seconds_left: float | None
     spec: dict[str, Any]
 
@@ -98,6 +131,8 @@ class TaskRecord:
     prompt_tokens: int
     generated_tokens: int
     cause: str | None
+    reason: str | None
+    budgets: tuple[str, ...]
     spec: dict[str, Any]
     result: Any
     error: dict[str, Any] | None
@@ -114,7 +149,7 @@ class TaskRecord:
             type=row.type,
             agent=row.agent,
             priority=PRIORITY_NAMES.get(row.priority, str(row.priority)),
-            state=TaskState(row.state),
+            state=TaskState.WAITING if row.stuck else TaskState(row.state),
             attempts=row.attempts,
             deadline=row.deadline,
             created_at=row.created_at,
@@ -124,6 +159,8 @@ class TaskRecord:
             prompt_tokens=row.prompt_tokens,
             generated_tokens=row.generated_tokens,
             cause=row.cause,
+            reason=row.reason,
+            budgets=tuple(row.budgets),
             spec=unpack(row.spec),
             result=unpack(row.result),
             error=unpack(row.error),

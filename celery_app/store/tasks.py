@@ -10,8 +10,13 @@ from celery_app.postgres.connection import Database
 from celery_app.store.payload import unpack
 from celery_app.store.records import TaskRecord
 
+# A run waits as soon as one of its tasks does and nothing else of it can go on.
 _RECORD = """
-    SELECT t.*, ARRAY(SELECT e.task_id FROM edge e WHERE e.body_id = t.id AND e.need = 'success'
+    SELECT t.*, t.parent_id IS NULL AND t.state = 'expanded'
+                AND EXISTS (SELECT 1 FROM task w WHERE w.root_id = t.id AND w.state = 'waiting')
+                AND NOT EXISTS (SELECT 1 FROM task w WHERE w.root_id = t.id
+                                   AND w.state IN ('queued', 'running')) AS stuck,
+           ARRAY(SELECT e.task_id FROM edge e WHERE e.body_id = t.id AND e.need = 'success'
                        ORDER BY e.position) AS dependencies
       FROM task t
 """

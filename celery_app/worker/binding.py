@@ -12,12 +12,14 @@ import threading
 from pathlib import Path
 
 from agents.hosts import HostPool
-from agents.ollama import Limits, OllamaModel
+from agents.ollama import Limits as CallLimits
+from agents.ollama import OllamaModel
 from agents.slots import Slots
 from celery_app.celery import executions, queue, settings
 from celery_app.stack.profile import current_settings
 from celery_app.worker.execution import Executor
 from celery_app.worker.leases import LeaseKeeper
+from celery_app.worker.limits import Limits
 
 _making = threading.Lock()
 
@@ -35,6 +37,11 @@ def executor() -> Executor:
     """Return the executor of this process."""
     with _making:
         return _executor_of(os.getpid())
+
+
+def limits() -> Limits:
+    """Return the limits that all workers share, as they are configured."""
+    return Limits(settings.resources, settings.limits)
 
 
 @functools.cache
@@ -58,8 +65,8 @@ def host_pool() -> HostPool:
 @functools.cache
 def _chat_model_of(pid: int) -> OllamaModel:
     ollama = settings.components.ollama
-    limits = Limits(first=ollama.first_word, silence=ollama.silence)
-    return OllamaModel(_host_pool_of(pid), limits=limits)
+    patience = CallLimits(first=ollama.first_word, silence=ollama.silence)
+    return OllamaModel(_host_pool_of(pid), limits=patience)
 
 
 def chat_model() -> OllamaModel:

@@ -10,55 +10,71 @@ Invariants
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 from uuid import UUID
 
 from celery.canvas import Signature
 
+from agents.profile import AgentProfile
 from celery_app.queues import DEFAULT_QUEUE, agent_queue
-from celery_app.store.records import NewEdge, NewTask
+from celery_app.store.records import Claim, NewBudget, NewEdge, NewGraph, NewQuota, NewTask
+from celery_app.worker.limits import Limits, budget_of, project_budget
 from workflows.canvas import compile_graph
 from workflows.graph import TaskGraph
 from workflows.state import TaskState
 from workflows.task import Task
 from workflows.validation import is_complex
 
-#: Given a task without a Celery task of its own: (name, type) of the agent that performs it.
-ChooseAgent = Callable[[Task], tuple[str, str]]
+#: Given a task without a Celery task of its own: the agent that performs it.
+ChooseAgent = Callable[[Task], AgentProfile]
 
 #: Edges and rows of their own hold these.
 _NOT_IN_SPEC = {"dependencies", "subtasks"}
 
 
-@dataclass
-class Blueprint:
-    """The rows and edges of one graph."""
-
-    tasks: list[NewTask] = field(default_factory=list)
-    edges: list[NewEdge] = field(default_factory=list)
-
-
-def draw(task: Task, choose_agent: ChooseAgent) -> Blueprint:
+def draw(task: Task, choose_agent: ChooseAgent, limits: Limits) -> NewGraph:
     """Return the rows of a task and all its subtasks."""
-    drawing = _Drawing(choose_agent, root_id=str(task.id))
+    drawing = _Drawing(choose_agent, limits, root_id=str(task.id))
     drawing.add(task, position=0, waits_for=[str(dependency) for dependency in task.dependencies])
-    return drawing.blueprint
+    return drawing.graph
 
 
 def draw_subtasks(
-    parent_id: str, root_id: str, subtasks: Sequence[Task], choose_agent: ChooseAgent
-) -> Blueprint:
+    parent: Claim, subtasks: Sequence[Task], choose_agent: ChooseAgent, limits: Limits
+) -> NewGraph:
     """Return the rows of subtasks for a parent that is there already."""
-    drawing = _Drawing(choose_agent, root_id=root_id)
-    drawing.add_subtasks(parent_id, subtasks, waits_for=[])
-    return drawing.blueprint
+    drawing = _Drawing(choose_agent, limits, root_id=parent.root_id)
+    above = _Above(parent.spec.get("project"), parent.budgets)
+    drawing.add_subtasks(parent.id, subtasks, waits_for=[], above=above)
+    return drawing.graph
+
+
+@dataclass(frozen=True)
+class _Above:
+    """What a task has from those above it."""
+
+    project: str | None = None
+    budgets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Way:
+    """Which Celery task runs a task, on which queue, by which agent, taking from what."""
+
+    name: str
+    queue: str
+    agent: AgentProfile | None = None
+    taken: tuple[tuple[NewQuota, float], ...] = ()
+
+
+_NOTHING = _Above()
 
 
 class _Drawing:
-    def __init__(self, choose_agent: ChooseAgent, root_id: str) -> None:
-        self.blueprint = Blueprint()
+    def __init__(self, choose_agent: ChooseAgent, limits: Limits, root_id: str) -> None:
+        self.graph = NewGraph()
         self._choose_agent = choose_agent
+        self._limits = limits
         self._root_id = root_id
 
     def add(
@@ -68,43 +84,76 @@ class _Drawing:
         waits_for: list[str],
         parent_id: str | None = None,
         chain: tuple[str, ...] = (),
+        above: _Above = _NOTHING,
+        way: _Way | None = None,
     ) -> None:
+        task, above = self._inherit(task, above)
+        way = way or self._way(task)
         if task.subtasks:
-            sinks = self.add_subtasks(str(task.id), task.subtasks, waits_for)
-            way: dict[str, Any] = {
-                "name": "task.collect",
-                "queue": DEFAULT_QUEUE,
-                "state": TaskState.EXPANDED,
-                "unmet": sinks,
-            }
+            unmet = self.add_subtasks(str(task.id), task.subtasks, waits_for, above)
         else:
-            way = {**self._way(task), "state": TaskState.PENDING, "unmet": len(waits_for)}
+            unmet = len(waits_for)
             self._edges(str(task.id), waits_for, need="success")
-        self.blueprint.tasks.append(
+        self._describe(way)
+        self.graph.tasks.append(
             NewTask(
                 id=str(task.id),
                 root_id=self._root_id,
                 parent_id=parent_id,
                 position=position,
+                name=way.name,
+                queue=way.queue,
+                agent=way.agent.name if way.agent else None,
+                state=TaskState.EXPANDED if task.subtasks else TaskState.PENDING,
+                unmet=unmet,
                 type=str(task.type),
                 priority=task.priority.level,
                 chain=chain,
                 idempotency_key=task.idempotency_key,
                 timeout=task.timeout,
                 deadline=task.deadline,
+                quotas=tuple(quota.name for quota, _ in way.taken),
+                amounts=tuple(amount for _, amount in way.taken),
+                budgets=above.budgets,
                 spec=task.model_dump(mode="json", exclude=_NOT_IN_SPEC, exclude_defaults=True),
-                **way,
             )
         )
 
-    def add_subtasks(self, parent_id: str, subtasks: Sequence[Task], waits_for: list[str]) -> int:
+    def _inherit(self, task: Task, above: _Above) -> tuple[Task, _Above]:
+        """Give a task what those above it have, and its subtasks what it has."""
+        budgets = list(above.budgets)
+        if task.project is None:
+            task = task.model_copy(update={"project": above.project})
+        elif task.project != above.project:
+            budgets.append(self._budget(project_budget(task.project)))
+        own = budget_of(task)
+        if own is not None:
+            budgets.append(self._budget(own))
+        return task, _Above(task.project, tuple(budgets))
+
+    def _budget(self, budget: NewBudget) -> str:
+        self.graph.budgets.append(budget)
+        return budget.id
+
+    def _describe(self, way: _Way) -> None:
+        known = {quota.name for quota in self.graph.quotas}
+        self.graph.quotas.extend(quota for quota, _ in way.taken if quota.name not in known)
+
+    def add_subtasks(
+        self, parent_id: str, subtasks: Sequence[Task], waits_for: list[str], above: _Above
+    ) -> int:
         """Add subtasks and the edges into their parent; return how many edges those are."""
         inside = {subtask.id for subtask in subtasks}
         graph = TaskGraph(
             {task.id: [d for d in task.dependencies if d in inside] for task in subtasks}
         )
+        ways = {task.id: self._way(task, above.project) for task in subtasks}
         # What waits for more than its neighbour inside may not simply follow it.
-        apart = [t.id for t in subtasks if t.subtasks or not inside.issuperset(t.dependencies)]
+        apart = [
+            task.id
+            for task in subtasks
+            if task.subtasks or ways[task.id].taken or not inside.issuperset(task.dependencies)
+        ]
         chains = _chains(graph, joins=apart)
         for position, task in enumerate(subtasks):
             needed = [str(dependency) for dependency in task.dependencies]
@@ -115,22 +164,31 @@ class _Drawing:
                 waits_for=list(dict.fromkeys(needed + waits_for if first else needed)),
                 parent_id=parent_id,
                 chain=chains.get(task.id, ()),
+                above=above,
+                way=ways[task.id],
             )
         sinks = [str(sink) for sink in graph.sinks]
         self._edges(parent_id, sinks, need="always")
         return len(sinks)
 
-    def _way(self, task: Task) -> dict[str, Any]:
-        """Which Celery task runs it, on which queue, by which agent."""
+    def _way(self, task: Task, project: str | None = None) -> _Way:
+        if task.subtasks:
+            return _Way("task.collect", DEFAULT_QUEUE)
+        if task.project is None and project is not None:
+            task = task.model_copy(update={"project": project})
+        agent: AgentProfile | None = None
         if task.task is not None:
-            return {"name": task.task, "queue": DEFAULT_QUEUE}
-        if is_complex(task):
-            return {"name": "task.plan", "queue": agent_queue("planner"), "agent": "planner"}
-        name, agent_type = self._choose_agent(task)
-        return {"name": "task.run", "queue": agent_queue(agent_type), "agent": name}
+            name, queue = task.task, DEFAULT_QUEUE
+        elif is_complex(task):
+            agent = self._choose_agent(Task(description="plan", agent="planner"))
+            name, queue = "task.plan", agent_queue(agent.type)
+        else:
+            agent = self._choose_agent(task)
+            name, queue = "task.run", agent_queue(agent.type)
+        return _Way(name, queue, agent, tuple(self._limits.taken(task, agent)))
 
     def _edges(self, body: str, needed: Sequence[str], need: str) -> None:
-        self.blueprint.edges.extend(
+        self.graph.edges.extend(
             NewEdge(task=task, body=body, position=position, need=need)
             for position, task in enumerate(needed)
         )

@@ -23,7 +23,13 @@ from typing import Any, NoReturn
 from celery.exceptions import Ignore, Reject, Retry
 
 from celery_app.crash_points import crash_point
-from celery_app.errors import AgentSystemError, LeaseLost, ServiceUnavailable, TaskFailed
+from celery_app.errors import (
+    AgentSystemError,
+    BudgetSpent,
+    LeaseLost,
+    ServiceUnavailable,
+    TaskFailed,
+)
 from celery_app.queues import PriorityQueue
 from celery_app.store.execution import ExecutionStore, Released, Standing
 from celery_app.store.records import Claim
@@ -136,6 +142,9 @@ class Executor:
         if isinstance(error, Ignore | Reject):
             # Celery would keep no outcome, and everything that waits for this task would wait for ever.
             error = TaskFailed(f"a step of a graph may not end with {type(error).__name__}")
+        if isinstance(error, BudgetSpent):
+            self._executions.wait_for_budget(claim, str(error))
+            raise Ignore(f"task {claim.id} waits: {error}") from error
         if lease.reason == "timeout":
             error = TaskFailed(f"deadline: stopped after {claim.seconds_left:.1f} s")
         elif (pause := _pause_before_retry(claim, error)) is not None:

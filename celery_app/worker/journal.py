@@ -2,7 +2,8 @@
 
 Invariant: a model answer that was recorded is never paid for again. The calls of one try of a task
 are numbered; a repetition that asks the same question at the same place gets the recorded answer. A
-worker that stood still since it looked asks nothing before it has made sure of its lease.
+worker that stood still since it looked asks nothing before it has made sure of its lease. A task with
+a budget asks only what it can pay for.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from agents.context import estimate_request
 from agents.model import ChatModel, ChatRequest, Reply
+from celery_app.store.budgets import BudgetStore
 from celery_app.store.journal import JournalStore
 from celery_app.worker.leases import Lease
 
@@ -61,6 +64,9 @@ class JournalledModel:
         recorded = self._journal.find(*place, digest)
         if recorded is not None:
             return Reply.from_json(recorded)
+        if claim.budgets:
+            most = estimate_request(request) + request.options.num_predict
+            BudgetStore(self._journal.database).hold(claim, most)
         begun = time.monotonic()
         reply = self._inner.chat(
             request, on_text=on_text, cancel=cancel, before_asking=self._lease.assure

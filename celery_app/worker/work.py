@@ -17,7 +17,7 @@ from celery_app.crash_points import crash_point
 from celery_app.errors import TaskFailed
 from celery_app.store.journal import JournalStore
 from celery_app.store.records import Claim, TaskRecord
-from celery_app.worker.binding import chat_model
+from celery_app.worker.binding import chat_model, limits
 from celery_app.worker.blueprint import draw_subtasks
 from celery_app.worker.execution import Execution, current_execution
 from celery_app.worker.journal import JournalledModel
@@ -84,10 +84,8 @@ def plan(**_: Any) -> None:
         model=_model(execution),
         cancel=execution.lease.ended,
     )
-    drawn = draw_subtasks(claim.id, claim.root_id, planner.subtasks(made, task), choose_agent)
-    execution.delegated = graphs.expand(
-        claim, drawn.tasks, drawn.edges, made.model_dump(mode="json")
-    )
+    drawn = draw_subtasks(claim, planner.subtasks(made, task), choose_agent, limits())
+    execution.delegated = graphs.expand(claim, drawn, made.model_dump(mode="json"))
     crash_point("after-expand")
 
 
