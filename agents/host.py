@@ -29,12 +29,14 @@ class Host:
         sight: What was last seen of it.
         fault: What was last wrong with it.
         since: The moment from which on it has been as it is.
+        away_at: When a look last found it away or full, by the monotonic clock.
     """
 
     url: str
     sight: Sight | None = None
     fault: AgentError | None = None
     since: datetime = field(default_factory=lambda: datetime.now(UTC))
+    away_at: float = float("-inf")
     _failures: int = 0
     _avoided_until: float = float("-inf")
 
@@ -72,6 +74,8 @@ class Host:
                 # What it did before it came back says nothing any more.
                 self._avoided_until = float("-inf")
         self.sight, self.fault = sight, sight.fault
+        if sight.fault is not None:
+            self.away_at = time.monotonic()
         unreachable = isinstance(sight.fault, ModelUnreachable)
         self._failures = self._failures + 1 if unreachable else 0
 

@@ -94,6 +94,11 @@ class HostPool:
         with self._lock:
             self._hosts[url].succeeded()
 
+    def was_away(self, url: str, since: float) -> bool:
+        """Tell whether a look has found a host away or full since a monotonic time."""
+        with self._lock:
+            return self._hosts[url].away_at >= since
+
     def _wait(self, waiting: _Waiting, check: Callable[[], None]) -> None:
         self._look_if_due()
         looks = self._looks

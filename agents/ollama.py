@@ -92,16 +92,20 @@ class OllamaModel:
                 else:
                     self.pool.succeeded(host)
                     return reply
-        raise self._worst(faults)
+        raise self._worst(faults, started)
 
-    def _worst(self, faults: dict[str, AgentError]) -> AgentError:
+    def _worst(self, faults: dict[str, AgentError], started: float) -> AgentError:
         """Choose the error to raise; an outage of its host is not held against the task."""
         passing = [host for host, error in faults.items() if error.retryable]
         host = [*faults, *passing][-1]
         error = faults[host]
         if error.retryable:
             seconds = min(self.limits.connect, _PROBE_SECONDS)
-            error.counts_as_try = not isinstance(error, ModelBusy) and answers(host, seconds)
+            error.counts_as_try = not (
+                isinstance(error, ModelBusy)
+                or self.pool.was_away(host, started)
+                or not answers(host, seconds)
+            )
         return error
 
     def _check_wait(
