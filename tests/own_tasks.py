@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from celery import shared_task
@@ -31,3 +32,8 @@ def never(self: Any) -> None:
 @shared_task(name="own.no_json")
 def no_json() -> object:
     return object()
+
+
+@shared_task(name="own.pause")
+def pause(seconds: float) -> None:
+    time.sleep(seconds)

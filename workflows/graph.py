@@ -97,29 +97,33 @@ class TaskGraph(Generic[N]):
             levels[depth[node]].append(node)
         return tuple(tuple(level) for level in levels)
 
-    def critical_path(self, seconds: Mapping[N, float]) -> tuple[list[N], float]:
-        """Return the way through the graph that takes longest, and its seconds.
+    def finish_times(self, seconds: Mapping[N, float]) -> dict[N, float]:
+        """Return when each node is done at the earliest, however many workers there are.
 
-        However many workers there are, the graph cannot finish sooner. Raises `InvalidTask` unless
-        every node has a duration of 0 seconds or more.
+        Raises `InvalidTask` unless every node has a duration of 0 seconds or more.
         """
         finish: dict[N, float] = {}
-        before: dict[N, N] = {}
         for node in self._order:
             took = seconds.get(node)
             if took is None or not took >= 0:
                 raise InvalidTask(f"{node} takes {took} seconds: give a number of 0 or more")
-            if needed := self._dependencies[node]:
-                before[node] = max(needed, key=finish.__getitem__)
-                took += finish[before[node]]
-            finish[node] = took
+            finish[node] = took + max((finish[n] for n in self._dependencies[node]), default=0.0)
+        return finish
+
+    def critical_path(
+        self, seconds: Mapping[N, float], *, to: N | None = None
+    ) -> tuple[list[N], float]:
+        """Return the way through the graph that takes longest, and its seconds; or that to one node.
+
+        The graph cannot finish sooner. Raises as `finish_times` does.
+        """
+        finish = self.finish_times(seconds)
         if not finish:
             return [], 0.0
-        last = max(finish, key=finish.__getitem__)
-        path = [last]
-        while path[-1] in before:
-            path.append(before[path[-1]])
-        return path[::-1], finish[last]
+        path = [max(finish, key=finish.__getitem__) if to is None else to]
+        while needed := self._dependencies[path[-1]]:
+            path.append(max(needed, key=finish.__getitem__))
+        return path[::-1], finish[path[0]]
 
     def unfinished(self, done: Collection[N]) -> TaskGraph[N]:
         """Return the graph without the nodes in `done` and without the edges from them."""

@@ -34,6 +34,7 @@ def print_task(document: JsonObject) -> None:
             ("parent", document["parent_id"]),
             ("needs", ", ".join(document["dependencies"])),
             ("deadline", document["deadline"]),
+            ("risk", document["risk"]),
             ("metadata", _metadata(document["metadata"])),
             ("attempts", document["attempts"]),
             ("tokens", f"{tokens['prompt']} read, {tokens['generated']} written"),

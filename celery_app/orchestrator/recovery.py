@@ -19,6 +19,7 @@ from celery import bootsteps
 from sqlalchemy import text
 
 from celery_app.celery import app, database, executions, queue, settings
+from celery_app.orchestrator.deadlines import Deadlines
 from celery_app.postgres.connection import Database
 from celery_app.queues import PriorityQueue
 from celery_app.store.execution import ExecutionStore
@@ -40,12 +41,14 @@ class Recovery:
         database: Holds the lock that makes passes exclusive.
         executions: The graph's rows.
         queue: Where things are sent again.
+        deadlines: Tells which of them will be missed.
         grace: Seconds after which something that should have moved is taken to be lost.
     """
 
     database: Database
     executions: ExecutionStore
     queue: PriorityQueue
+    deadlines: Deadlines
     grace: float
 
     def run(self) -> int:
@@ -74,6 +77,7 @@ class Recovery:
             error = {"type": "PoisonTask", "message": message}
             self.queue.publish(self.executions.finish(claim, "failed", error=error))
         self._find_forgotten()
+        self.deadlines.look()
         return self.release_due()
 
     def _find_forgotten(self) -> None:
@@ -88,9 +92,12 @@ class Recovery:
                 self.executions.forget_messages(forgotten)
 
 
+_deadlines = Deadlines(database)
+
+
 def recovery() -> Recovery:
     """Return the recovery of the app as it is configured."""
-    return Recovery(database, executions, queue, settings.recovery.grace)
+    return Recovery(database, executions, queue, _deadlines, settings.recovery.grace)
 
 
 class RecoveryStep(bootsteps.StartStopStep):

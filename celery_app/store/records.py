@@ -132,6 +132,7 @@ class TaskRecord:
     generated_tokens: int
     cause: str | None
     reason: str | None
+    risk: str | None
     budgets: tuple[str, ...]
     spec: dict[str, Any]
     result: Any
@@ -160,6 +161,7 @@ class TaskRecord:
             generated_tokens=row.generated_tokens,
             cause=row.cause,
             reason=row.reason,
+            risk=row.risk,
             budgets=tuple(row.budgets),
             spec=unpack(row.spec),
             result=unpack(row.result),
@@ -187,6 +189,7 @@ class TaskRecord:
             "priority": self.priority,
             "dependencies": self.dependencies,
             "deadline": _iso(self.deadline),
+            "risk": self.risk if not self.state.is_final else None,
             "metadata": self.spec.get("metadata", {}),
             "attempts": self.attempts,
             "result": self.result,

@@ -15,13 +15,16 @@ ALTER TABLE task
     ADD COLUMN amounts   double precision[] NOT NULL DEFAULT '{}',  -- and how much of each
     ADD COLUMN budgets   text[] NOT NULL DEFAULT '{}',              -- what it uses up
     ADD COLUMN waits_for text,                                      -- why it is in the state waiting
-    ADD COLUMN reason    text;                                      -- the same for people
+    ADD COLUMN reason    text,                                      -- the same for people
+    ADD COLUMN risk      text;                                      -- why it will miss its deadline
 
 CREATE INDEX task_limited ON task (queue)
     WHERE state = 'queued' AND published_at IS NULL AND quotas <> '{}';
 CREATE INDEX task_taking ON task (queue)
     WHERE quotas <> '{}' AND (state IN ('running', 'expanded')
                               OR (state = 'queued' AND (published_at IS NOT NULL OR name = 'task.collect')));
+CREATE INDEX task_due ON task (root_id) WHERE deadline IS NOT NULL
+    AND state IN ('pending', 'queued', 'running', 'waiting', 'expanded');
 CREATE INDEX task_waiting ON task (root_id) WHERE state = 'waiting';
 
 CREATE TABLE quota (
