@@ -6,20 +6,21 @@ wait for the same result.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 from uuid import UUID
 
 from celery.exceptions import TimeoutError as CeleryTimeout
 from celery.result import AsyncResult
 
 from agents.presence import check_presence
-from celery_app.celery import agent_manager, app, database, prepare
+from celery_app.celery import agent_manager, app, database, prepare, store
 from celery_app.errors import WaitTimeout
 from celery_app.orchestrator import budgets
+from celery_app.orchestrator.following import follow as follow_events
 from celery_app.orchestrator.task_manager import TaskManager
 from celery_app.stack.profile import current_settings
 from celery_app.store.journal import JournalStore
@@ -71,8 +72,28 @@ class TaskHandle:
                 f"`ai-agent task wait {self.id}`"
             ) from error
 
-    def events(self, after: int = 0) -> list[dict[str, Any]]:
-        """Return what happened in the task's run, oldest first, from the event after `after` on."""
+    @overload
+    def events(self, after: int = 0) -> list[dict[str, Any]]: ...
+
+    @overload
+    def events(
+        self, after: int = 0, *, follow: Literal[True], text: bool = False
+    ) -> Iterator[dict[str, Any]]: ...
+
+    def events(
+        self, after: int = 0, *, follow: bool = False, text: bool = False
+    ) -> list[dict[str, Any]] | Iterator[dict[str, Any]]:
+        """Return what happened in the task's run, oldest first, from the event after `after` on.
+
+        Args:
+            after: The id of the last event that is known.
+            follow: Go on until the run is over, with each event as it happens.
+            text: While following, also what the models say as they say it, as events of the kind
+                ``text`` with ``task_id``, ``attempt`` and ``text``. An attempt that is made again
+                begins anew; pieces may be lost, the result never is.
+        """
+        if follow:
+            return follow_events(store, str(self.id), after, text)
         return self._manager.events(self.id, after)
 
     def give(self, *, tokens: int = 0, calls: int = 0, seconds: float = 0) -> None:

@@ -7,7 +7,6 @@ Between two looks lie at least a quarter of a second and at most one.
 from __future__ import annotations
 
 import sys
-import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -23,42 +22,14 @@ from celery_app.cli.system import note
 
 if TYPE_CHECKING:
     from celery_app.client import TaskHandle
+    from celery_app.orchestrator.following import Pushes
     from celery_app.postgres.connection import Database
 
-__all__ = ["Display", "LinesDisplay", "LiveDisplay", "Pushes", "choose_display", "follow"]
+__all__ = ["Display", "LinesDisplay", "LiveDisplay", "choose_display", "follow"]
 
 SHORTEST_LOOK = 0.25
 LONGEST_LOOK = 1.0
 FINAL = frozenset({"succeeded", "failed", "cancelled", "skipped"})
-
-
-class Pushes:
-    """Wakes a waiter when one of the known tasks has ended.
-
-    Args:
-        database: Where the tasks live.
-    """
-
-    def __init__(self, database: Database) -> None:
-        from celery_app.postgres.notify import Listener
-
-        self.known: set[str] = set()
-        self._news = threading.Event()
-        self._listener = Listener(database, self._heard, self._news.set)
-        self._listener.listen(f"result_{number}" for number in range(64))
-
-    def wait(self, seconds: float) -> None:
-        """Return when there is news, or after `seconds`."""
-        self._news.wait(seconds)
-        self._news.clear()
-
-    def close(self) -> None:
-        """Stop listening."""
-        self._listener.close()
-
-    def _heard(self, task_ids: list[str]) -> None:
-        if not self.known.isdisjoint(task_ids):
-            self._news.set()
 
 
 class Display(Protocol):
@@ -157,6 +128,8 @@ def follow(
     handle: TaskHandle, database: Database, display: Display, seconds: float | None
 ) -> JsonObject:
     """Show a task until it is over, or until `seconds` have passed; return its tree."""
+    from celery_app.orchestrator.following import Pushes
+
     end = None if seconds is None else time.monotonic() + seconds
     pushes = Pushes(database)
     try:

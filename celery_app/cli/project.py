@@ -13,7 +13,12 @@ __all__ = ["project"]
 
 @click.group()
 def project() -> None:
-    """Look after projects: everything that was handed in under one name."""
+    """Look after projects: everything that was handed in under one name.
+
+    \b
+    Example:
+      ai-agent project budget market-watch
+    """
 
 
 @project.command()

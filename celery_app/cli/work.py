@@ -179,28 +179,34 @@ def wait(task_id: str, timeout: float | None, as_json: bool) -> None:
 @task.command()
 @click.argument("task_id", metavar="ID")
 @click.option("--follow", is_flag=True, help="Go on until the whole run is over.")
+@click.option("--text", is_flag=True, help="With what the models say while they say it; follows.")
 @options.as_json
-def events(task_id: str, follow: bool, as_json: bool) -> None:
+def events(task_id: str, follow: bool, text: bool, as_json: bool) -> None:
     """Print what happened in the run that a task belongs to, oldest first.
 
     With --json one list is printed; with --follow and --json one JSON object a line.
 
     \b
-    Example:
+    Examples:
       ai-agent task events 1f2e3d4c --follow
+      ai-agent task events 1f2e3d4c --text
     """
-    from celery_app.cli.event_lines import follow_events, print_event
+    from celery_app.cli.event_lines import EventLines
     from celery_app.cli.screen import print_json
     from celery_app.cli.system import find_task, open_client
 
     handle = find_task(open_client(), task_id)
-    if follow:
-        follow_events(handle, _print_compact if as_json else print_event)
-    elif as_json:
+    follow = follow or text
+    if as_json and not follow:
         print_json(handle.events())
-    else:
-        for event in handle.events():
-            print_event(event)
+        return
+    lines = EventLines()
+    for event in handle.events(follow=True, text=text) if follow else handle.events():
+        if as_json:
+            _print_compact(event)
+        else:
+            lines.print(event)
+    lines.end()
 
 
 def _print_compact(event: options.JsonObject) -> None:

@@ -18,6 +18,7 @@ from agents.model import ChatModel, ChatRequest, Reply
 from celery_app.store.budgets import BudgetStore
 from celery_app.store.journal import JournalStore
 from celery_app.worker.leases import Lease
+from celery_app.worker.voice import Voice
 
 
 class CarefulModel(ChatModel, Protocol):
@@ -67,9 +68,17 @@ class JournalledModel:
         if claim.budgets:
             most = estimate_request(request) + request.options.num_predict
             BudgetStore(self._journal.database).hold(claim, most)
+        voice = Voice(self._journal.database, self._lease)
+
+        def heard(text: str) -> None:
+            voice.say(text)
+            if on_text is not None:
+                on_text(text)
+
         begun = time.monotonic()
         reply = self._inner.chat(
-            request, on_text=on_text, cancel=cancel, before_asking=self._lease.assure
+            request, on_text=heard, cancel=cancel, before_asking=self._lease.assure
         )
+        voice.tell()
         self._journal.record(*place, digest, time.monotonic() - begun, reply.to_json())
         return reply

@@ -24,6 +24,11 @@ from celery_app.store.records import Claim
 
 logger = logging.getLogger(__name__)
 
+#: What stands before the id of a run that somebody follows, on the channel task_followed.
+FOLLOW = "follow:"
+#: For how long one sign of a follower is good.
+_FOLLOWED_SECONDS = 10.0
+
 
 @dataclass
 class Lease:
@@ -33,6 +38,7 @@ class Lease:
         claim: What was claimed.
         ended: Set when the task must stop: cancelled, lost, or out of time.
         reason: Why, once `ended` is set: ``cancelled``, ``lost`` or ``timeout``.
+        followed_until: How long somebody wants to hear what its model says, by the same clock.
         sure_until: Until when nobody else can have it, by this process's monotonic clock.
     """
 
@@ -42,6 +48,12 @@ class Lease:
     ended: threading.Event = field(default_factory=threading.Event)
     reason: str | None = None
     expires_at: float | None = None
+    followed_until: float = float("-inf")
+
+    @property
+    def followed(self) -> bool:
+        """Whether somebody wants to hear what the task's model says."""
+        return time.monotonic() < self.followed_until
 
     def assure(self) -> None:
         """Make sure of the lease before something is done that cannot be undone; end it if it is lost.
@@ -74,6 +86,7 @@ class LeaseKeeper:
 
     def _reset(self) -> None:
         self._leases: dict[str, Lease] = {}
+        self._followed: dict[str, float] = {}
         self._lock = threading.Lock()
         self._changed = threading.Event()
         self._pid = 0
@@ -93,6 +106,7 @@ class LeaseKeeper:
             self._start()
         with self._lock:
             self._leases[claim.id] = lease
+            lease.followed_until = self._followed.get(claim.root_id, lease.followed_until)
         if lease.expires_at is not None:
             self._changed.set()
         try:
@@ -110,10 +124,8 @@ class LeaseKeeper:
     def _start(self) -> None:
         self._reset()
         self._pid = os.getpid()
-        self._listener = Listener(
-            self._executions.database, self._on_cancelled, on_resync=self._renew
-        )
-        self._listener.listen(["task_cancelled"])
+        self._listener = Listener(self._executions.database, self._on_news, on_resync=self._renew)
+        self._listener.listen(["task_cancelled", "task_followed"])
         threading.Thread(target=self._run, name="lease-keeper", daemon=True).start()
 
     def _run(self) -> None:
@@ -173,9 +185,24 @@ class LeaseKeeper:
             )
             lease.end("lost")
 
-    def _on_cancelled(self, task_ids: list[str]) -> None:
-        for task_id in task_ids:
-            with self._lock:
-                lease = self._leases.get(task_id)
-            if lease is not None:
-                lease.end("cancelled")
+    def _on_news(self, payloads: list[str]) -> None:
+        for payload in payloads:
+            if payload.startswith(FOLLOW):
+                self._on_followed(payload.removeprefix(FOLLOW))
+            else:
+                self._on_cancelled(payload)
+
+    def _on_followed(self, run: str) -> None:
+        now = time.monotonic()
+        with self._lock:
+            known = {root: until for root, until in self._followed.items() if until > now}
+            self._followed = {**known, run: now + _FOLLOWED_SECONDS}
+            for lease in self._leases.values():
+                if lease.claim.root_id == run:
+                    lease.followed_until = self._followed[run]
+
+    def _on_cancelled(self, task_id: str) -> None:
+        with self._lock:
+            lease = self._leases.get(task_id)
+        if lease is not None:
+            lease.end("cancelled")
