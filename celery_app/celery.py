@@ -9,11 +9,12 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from celery import Celery, signals
+from celery import signals
 from celery.worker.control import inspect_command
 
 from agents.agent_manager import AgentManager
 from agents.profile import AgentProfile, AgentType
+from celery_app.broker import App
 from celery_app.postgres.bootstep import ResultBackendStep
 from celery_app.postgres.connection import Database
 from celery_app.postgres.migrate import migrate
@@ -75,7 +76,6 @@ def celery_options(settings: SystemSettings) -> dict[str, Any]:
         "worker_enable_soft_shutdown_on_idle": False,
         "worker_hijack_root_logger": False,
         "worker_send_task_events": True,
-        "task_send_sent_event": True,
         "result_extended": True,
         "result_backend_transport_options": {
             "publish_interval": settings.recovery.interval,
@@ -93,7 +93,7 @@ store = TaskStore(database)
 graphs = GraphStore(database)
 executions = ExecutionStore(database)
 
-app = Celery(
+app = App(
     settings.system.name, task_cls="celery_app.worker.base_task:AgentTask", set_as_current=True
 )
 app.conf.update(celery_options(settings))

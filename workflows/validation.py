@@ -86,7 +86,8 @@ def check_task(
         _check_capabilities(current, capabilities)
         if current.id in current.dependencies:
             raise CycleError(f"task {current.id} depends on itself: drop that dependency")
-        task_graph(current.subtasks, known=known)
+        if current.subtasks:
+            task_graph(current.subtasks, known=known)
         for subtask in current.subtasks:
             _check_subtask(subtask, current)
         stack.extend((subtask, depth + 1) for subtask in current.subtasks)

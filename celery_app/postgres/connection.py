@@ -19,7 +19,7 @@ from contextlib import closing, contextmanager
 from typing import Any, NoReturn, TypeVar
 
 import psycopg2
-from psycopg2.extras import NamedTupleCursor
+from psycopg2.extras import NamedTupleCursor, execute_values
 from sqlalchemy import Connection, Engine, create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError
 
@@ -67,6 +67,31 @@ def run_statement(connection: Any, sql: str, values: dict[str, Any]) -> Sequence
     with closing(connection.cursor(cursor_factory=NamedTupleCursor)) as cursor:
         cursor.execute(_driver_sql(sql), values)
         return cursor.fetchall() if cursor.description else ()
+
+
+def insert_rows(
+    connection: Connection,
+    table: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    conflict: str,
+) -> None:
+    """Insert many rows with few statements, which `executemany` does with one for each.
+
+    Args:
+        connection: Of SQLAlchemy, in a transaction.
+        table: The table.
+        columns: Its columns that are given.
+        rows: A value for each of them.
+        conflict: What stands behind ``ON CONFLICT``.
+    """
+    with closing(connection.connection.cursor()) as cursor:
+        execute_values(
+            cursor,
+            f"INSERT INTO {table} ({', '.join(columns)}) VALUES %s ON CONFLICT {conflict}",  # noqa: S608
+            rows,
+            page_size=1000,
+        )
 
 
 def _is_passing(error: psycopg2.Error) -> bool:

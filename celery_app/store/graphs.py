@@ -9,26 +9,23 @@ Invariants
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import astuple
 from typing import Any
 
-from sqlalchemy import Connection, column, table, text
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Connection, text
 
 from celery_app.errors import LeaseLost
-from celery_app.postgres.connection import Database
+from celery_app.postgres.connection import Database, insert_rows
 from celery_app.store.execution import Released, released
 from celery_app.store.payload import pack
 from celery_app.store.records import Claim, NewEdge, NewGraph, NewTask
 from workflows.state import TaskState
 
 _TASK_COLUMNS = (
-    "id", "root_id", "parent_id", "position", "name", "type", "agent", "queue", "priority", "state",
-    "unmet", "chain", "idempotency_key", "timeout", "deadline", "quotas", "amounts", "budgets",
+    "id", "root_id", "parent_id", "position", "name", "type", "agent", "queue", "priority", "unmet",
+    "chain", "idempotency_key", "timeout", "deadline", "quotas", "amounts", "budgets", "state", "spec",
 )  # fmt: skip
-_TASK = table("task", *(column(name) for name in (*_TASK_COLUMNS, "spec")))
-_BUDGET = table("budget", *(column(name) for name in ("id", "tokens", "calls", "seconds")))
-_EDGE = table("edge", *(column(name) for name in ("task_id", "body_id", "position", "need")))
+_EDGE_COLUMNS = ("task_id", "body_id", "position", "need")
 
 
 class GraphStore:
@@ -101,30 +98,15 @@ class GraphStore:
 
 def _insert(connection: Connection, graph: NewGraph) -> Released:
     tasks, edges = graph.tasks, graph.edges
-    rows = [
-        {
-            **{name: getattr(task, name) for name in _TASK_COLUMNS},
-            **{
-                name: list(getattr(task, name))
-                for name in ("chain", "quotas", "amounts", "budgets")
-            },
-            "state": str(task.state),
-            "spec": pack(task.spec),
-        }
-        for task in tasks
-    ]
-    if not rows:
+    if not tasks:
         return {}
     _describe_limits(connection, graph)
-    connection.execute(insert(_TASK).on_conflict_do_nothing(index_elements=["id"]), rows)
+    insert_rows(
+        connection, "task", _TASK_COLUMNS, [_task_row(task) for task in tasks], "(id) DO NOTHING"
+    )
     if edges:
-        connection.execute(
-            insert(_EDGE).on_conflict_do_nothing(),
-            [
-                {"task_id": e.task, "body_id": e.body, "position": e.position, "need": e.need}
-                for e in edges
-            ],
-        )
+        rows = [(edge.task, edge.body, edge.position, edge.need) for edge in edges]
+        insert_rows(connection, "edge", _EDGE_COLUMNS, rows, "DO NOTHING")
     _settle_what_is_over(connection, tasks, edges)
     ids = [task.id for task in tasks]
     connection.execute(
@@ -152,6 +134,12 @@ def _insert(connection: Connection, graph: NewGraph) -> Released:
     )
 
 
+def _task_row(task: NewTask) -> list[Any]:
+    row = [getattr(task, name) for name in _TASK_COLUMNS]
+    row = [list(value) if isinstance(value, tuple) else value for value in row]
+    return [*row[:-2], str(task.state), pack(task.spec)]
+
+
 def _describe_limits(connection: Connection, graph: NewGraph) -> None:
     """Write what has changed of the quotas; a budget that is there already stays as it is."""
     if graph.quotas:
@@ -176,9 +164,8 @@ def _describe_limits(connection: Connection, graph: NewGraph) -> None:
             },
         )
     if graph.budgets:
-        connection.execute(
-            insert(_BUDGET).on_conflict_do_nothing(), [asdict(budget) for budget in graph.budgets]
-        )
+        rows = [astuple(budget) for budget in graph.budgets]
+        insert_rows(connection, "budget", ("id", "tokens", "calls", "seconds"), rows, "DO NOTHING")
 
 
 def _settle_what_is_over(

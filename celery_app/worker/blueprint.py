@@ -76,6 +76,7 @@ class _Drawing:
         self._choose_agent = choose_agent
         self._limits = limits
         self._root_id = root_id
+        self._described: set[str] = set()
 
     def add(
         self,
@@ -123,7 +124,7 @@ class _Drawing:
         """Give a task what those above it have, and its subtasks what it has."""
         budgets = list(above.budgets)
         if task.project is None:
-            task = task.model_copy(update={"project": above.project})
+            task = _of_project(task, above.project)
         elif task.project != above.project:
             budgets.append(self._budget(project_budget(task.project)))
         own = budget_of(task)
@@ -136,8 +137,10 @@ class _Drawing:
         return budget.id
 
     def _describe(self, way: _Way) -> None:
-        known = {quota.name for quota in self.graph.quotas}
-        self.graph.quotas.extend(quota for quota, _ in way.taken if quota.name not in known)
+        for quota, _ in way.taken:
+            if quota.name not in self._described:
+                self._described.add(quota.name)
+                self.graph.quotas.append(quota)
 
     def add_subtasks(
         self, parent_id: str, subtasks: Sequence[Task], waits_for: list[str], above: _Above
@@ -174,8 +177,7 @@ class _Drawing:
     def _way(self, task: Task, project: str | None = None) -> _Way:
         if task.subtasks:
             return _Way("task.collect", DEFAULT_QUEUE)
-        if task.project is None and project is not None:
-            task = task.model_copy(update={"project": project})
+        task = _of_project(task, project)
         agent: AgentProfile | None = None
         if task.task is not None:
             name, queue = task.task, DEFAULT_QUEUE
@@ -192,6 +194,12 @@ class _Drawing:
             NewEdge(task=task, body=body, position=position, need=need)
             for position, task in enumerate(needed)
         )
+
+
+def _of_project(task: Task, project: str | None) -> Task:
+    if project is None or task.project is not None:
+        return task
+    return task.model_copy(update={"project": project})
 
 
 def _chains(graph: TaskGraph[UUID], joins: Sequence[UUID]) -> dict[UUID, tuple[str, ...]]:

@@ -17,6 +17,8 @@ from typing import Any
 
 from kombu.transport import redis, virtual
 
+from celery_app import broker
+
 logger = logging.getLogger(__name__)
 
 #: Raised by what somebody else has put into a queue.
@@ -94,7 +96,7 @@ class QoS(redis.QoS):
             virtual.QoS.append(self, message, delivery_tag)
 
 
-class Channel(redis.Channel):
+class Channel(broker.Channel):
     """A channel that outlives what it cannot read."""
 
     Message = Message
