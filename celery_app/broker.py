@@ -10,23 +10,25 @@ from typing import Any
 
 from celery import Celery
 from kombu import Connection
-from kombu.transport import redis
+from kombu.transport import TRANSPORT_ALIASES, redis
 
-__all__ = ["App", "Channel", "Transport", "use_transport"]
+__all__ = ["App", "Channel", "Transport"]
+
+_ALIAS = "agentredis"
 
 
 class Channel(redis.Channel):
     """A channel that keeps its client."""
 
-    _client: Any = None
+    _kept: Any = None
 
     def _create_client(self, asynchronous: bool = False) -> Any:
         if asynchronous:
             return super()._create_client(asynchronous)
         # The pool is another one after a lost connection, and in a forked child.
-        if self._client is None or self._client.connection_pool is not self.pool:
-            self._client = super()._create_client()
-        return self._client
+        if self._kept is None or self._kept.connection_pool is not self.pool:
+            self._kept = super()._create_client()
+        return self._kept
 
 
 class Transport(redis.Transport):
@@ -35,19 +37,16 @@ class Transport(redis.Transport):
     Channel = Channel
 
 
-def use_transport(connection: Connection, transport: str) -> Connection:
-    """Let a connection use another Redis transport, if the broker is a Redis; return it."""
-    if connection.get_transport_cls() is redis.Transport:
-        connection.transport_cls = transport
-        # So it is called wherever a connection is shown.
-        connection.resolve_aliases = {**connection.resolve_aliases, transport: "redis"}
-    return connection
+# A pool makes its connections anew from a URL, which can name a transport only by an alias.
+TRANSPORT_ALIASES[_ALIAS] = f"{__name__}:{Transport.__name__}"
 
 
 class App(Celery):
-    """A Celery app that sends with our transport."""
+    """A Celery app that sends with our transport, if the broker is a Redis."""
 
-    def connection_for_write(self, *args: Any, **kwargs: Any) -> Connection:
+    def connection_for_write(self, url: str | None = None, **kwargs: Any) -> Connection:
         """Return a connection to send with."""
-        connection = super().connection_for_write(*args, **kwargs)
-        return use_transport(connection, f"{__name__}:{Transport.__name__}")
+        address = url or self.conf.broker_write_url
+        if isinstance(address, str) and address.startswith(("redis://", "redis+socket://")):
+            address = address.replace("redis", _ALIAS, 1)
+        return super().connection_for_write(address, **kwargs)

@@ -110,7 +110,7 @@ class PriorityQueue:
             yield
         except (OperationalError, AttributeError) as error:
             # kombu's own AttributeError: another thread is just connecting anew.
-            address = self._app.connection_for_write().as_uri()
+            address = self._app.connection_for_read().as_uri()
             raise ServiceUnavailable(
                 f"the broker at {address} does not answer: {error}; "
                 "check that it runs and that components.message_bus points to it"

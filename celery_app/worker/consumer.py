@@ -19,8 +19,8 @@ from typing import Any
 from celery import bootsteps
 from celery.exceptions import CPendingDeprecationWarning
 from celery.worker import consumer, state
+from kombu.transport import redis
 
-from celery_app.broker import use_transport
 from celery_app.worker.channel import MALFORMED, Held, Message
 from celery_app.worker.visibility import VisibilityStep, renew
 
@@ -71,7 +71,11 @@ class Consumer(consumer.Consumer):
     def connection_for_read(self, heartbeat: Any = None) -> Any:
         """Connect, by our transport if the broker is a Redis."""
         connection = self.app.connection_for_read(heartbeat=heartbeat)
-        connection = self.ensure_connected(use_transport(connection, _TRANSPORT))
+        if connection.get_transport_cls() is redis.Transport:
+            connection.transport_cls = _TRANSPORT
+            # So it is called wherever a connection is shown.
+            connection.resolve_aliases = {**connection.resolve_aliases, _TRANSPORT: "redis"}
+        connection = self.ensure_connected(connection)
         if tags := self.held.tags():
             # The transport's first act will be to hand out what is overdue.
             renew(connection.default_channel, tags)
