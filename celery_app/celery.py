@@ -9,8 +9,10 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+import click
 from celery import signals
 from celery.worker.control import inspect_command
+from click.core import ParameterSource
 
 from agents.agent_manager import AgentManager
 from agents.profile import AgentProfile, AgentType
@@ -31,6 +33,7 @@ INCLUDE = (
     "celery_app.worker.work",
     "celery_app.worker.chores",
     "celery_app.worker.gate",
+    "celery_app.worker.memory",
     "celery_app.orchestrator.recovery",
 )
 
@@ -48,7 +51,6 @@ def celery_options(settings: SystemSettings) -> dict[str, Any]:
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
         "worker_prefetch_multiplier": 1,
-        "worker_pool": settings.worker.pool,
         "worker_concurrency": settings.worker.concurrency,
         "worker_consumer": "celery_app.worker.consumer:Consumer",
         # What runs counts for the limit already, since it is attached to the new connection.
@@ -127,6 +129,17 @@ def prepare() -> None:
 @signals.beat_init.connect
 def _on_process_start(**_: Any) -> None:
     prepare()
+
+
+@signals.worker_init.connect
+def _choose_pool(sender: Any, **_: Any) -> None:
+    """Use the configured pool, unless the command line names one.
+
+    Not by `worker_pool`: Celery takes that for a word against ``-P prefork``.
+    """
+    context = click.get_current_context(silent=True)
+    if context is not None and context.get_parameter_source("pool_cls") is ParameterSource.DEFAULT:
+        sender.pool_cls = settings.worker.pool
 
 
 # Here, since whoever asks for it has to know it as well.

@@ -37,3 +37,8 @@ def no_json() -> object:
 @shared_task(name="own.pause")
 def pause(seconds: float) -> None:
     time.sleep(seconds)
+
+
+@shared_task(name="own.hoard")
+def hoard(megabytes: int) -> int:
+    return len(bytearray(megabytes * 2**20))

@@ -20,6 +20,7 @@ from celery_app.stack.profile import current_settings
 from celery_app.worker.execution import Executor
 from celery_app.worker.leases import LeaseKeeper
 from celery_app.worker.limits import Limits
+from celery_app.worker.memory import ceiling_for
 
 _making = threading.Lock()
 
@@ -30,7 +31,7 @@ _LOOK_SECONDS = 5.0
 @functools.cache
 def _executor_of(pid: int) -> Executor:
     keeper = LeaseKeeper(executions, settings.leases.seconds, settings.leases.renew_seconds)
-    return Executor(executions, queue, keeper)
+    return Executor(executions, queue, keeper, ceiling_for)
 
 
 def executor() -> Executor:

@@ -16,6 +16,7 @@ import socket
 import time
 import traceback as traceback_module
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -78,14 +79,20 @@ class Executor:
         executions: Claims and outcomes.
         queue: Where released tasks are sent.
         keeper: The leases of this process.
+        ceiling_for: Limits what a task may take while it runs.
     """
 
     def __init__(
-        self, executions: ExecutionStore, queue: PriorityQueue, keeper: LeaseKeeper
+        self,
+        executions: ExecutionStore,
+        queue: PriorityQueue,
+        keeper: LeaseKeeper,
+        ceiling_for: Callable[[Claim], AbstractContextManager[None]],
     ) -> None:
         self._executions = executions
         self._queue = queue
         self._keeper = keeper
+        self._ceiling_for = ceiling_for
 
     def run(self, task_id: str, name: str, chained: str | None, body: Callable[..., Any]) -> str:
         """Run the body of a graph task; return its id, which is all that Celery needs to know.
@@ -108,7 +115,8 @@ class Executor:
             execution = Execution(lease)
             token = _current.set(execution)
             try:
-                value = body(*claim.spec.get("args", ()), **claim.spec.get("kwargs", {}))
+                with self._ceiling_for(claim):
+                    value = body(*claim.spec.get("args", ()), **claim.spec.get("kwargs", {}))
             except Exception as error:
                 self._settle_failure(execution, error)
             finally:

@@ -10,8 +10,10 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
+from celery_app.client import Client
 from tests.worker_process import WorkerProcess
 
 
@@ -93,3 +95,14 @@ def wait_for(
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.1)
+
+
+@pytest.mark.parametrize(
+    ("args", "children"), [((), 0), (("-P", "threads"), 0), (("-P", "prefork"), 2)]
+)
+def test_the_pool_is_the_one_that_was_asked_for(
+    client: Client, args: tuple[str, ...], children: int
+) -> None:
+    """Threads unless the command line says otherwise; `worker_pool` would overrule `-P prefork`."""
+    with WorkerProcess(*args, "-c", "2") as worker:
+        assert len(psutil.Process(worker.process.pid).children()) == children
