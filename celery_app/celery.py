@@ -138,7 +138,7 @@ def _choose_pool(sender: Any, **_: Any) -> None:
     Not by `worker_pool`: Celery takes that for a word against ``-P prefork``.
     """
     context = click.get_current_context(silent=True)
-    if context is not None and context.get_parameter_source("pool_cls") is ParameterSource.DEFAULT:
+    if context is not None and context.get_parameter_source("pool") is ParameterSource.DEFAULT:
         sender.pool_cls = settings.worker.pool
 
 
