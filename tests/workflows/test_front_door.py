@@ -26,5 +26,6 @@ def test_errors_are_one_family_with_an_exit_code(name: str) -> None:
     error = getattr(errors, name)
 
     assert issubclass(error, errors.AgentSystemError)
-    assert error.exit_code == (2 if issubclass(error, errors.InvalidTask) else 1)
+    refused = (errors.InvalidTask, errors.InvalidWorkflow, errors.InvalidInputs)
+    assert error.exit_code == (2 if issubclass(error, refused) else 1)
     assert name in (errors.__doc__ or "")
