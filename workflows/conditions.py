@@ -21,7 +21,6 @@ Invariant: nothing outside of the names given can be reached or changed; see `wo
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -30,9 +29,19 @@ from typing import Any, TypeVar
 from jinja2 import Template, TemplateError, meta, nodes
 
 from workflows.errors import InvalidExpression
+from workflows.problem import nearest
 from workflows.sandbox import Sandbox, guarded, pay, plain, spending
 
-__all__ = ["RUN_NAMES", "Names", "decide", "fill", "is_expression", "items_of", "names_of"]
+__all__ = [
+    "RUN_NAMES",
+    "Names",
+    "decide",
+    "fill",
+    "gives_value",
+    "is_expression",
+    "items_of",
+    "names_of",
+]
 
 RUN_NAMES = ("id", "workflow", "started_at", "due", "trigger", "event")
 
@@ -72,6 +81,17 @@ class Names:
 def is_expression(text: str) -> bool:
     """Say whether there is anything to evaluate in the text."""
     return any(opening in text for opening in _OPENINGS)
+
+
+def gives_value(text: str) -> bool:
+    """Say whether the text is one `{{ expression }}`, whose value keeps its type.
+
+    A text that cannot be read is given the benefit of the doubt: `names_of` says what is wrong.
+    """
+    try:
+        return _read(text, "").single
+    except InvalidExpression:
+        return True
 
 
 def names_of(value: Any, *, step: str = "") -> Names:
@@ -178,7 +198,9 @@ def _compiled(text: str) -> _Read:
 def _single(tree: nodes.Template) -> nodes.Expr | None:
     """Return the expression if there is one and nothing else."""
     match tree.body:
-        case [nodes.Output(nodes=[nodes.Expr() as only])] if not isinstance(only, nodes.TemplateData):
+        case [nodes.Output(nodes=[nodes.Expr() as only])] if not isinstance(
+            only, nodes.TemplateData
+        ):
             return only
     return None
 
@@ -198,10 +220,8 @@ def _check(tree: nodes.Template) -> None:
 
 
 def _no_such(kind: str, name: str, known: Collection[str]) -> str:
-    names = sorted(each for each in known if each.isalpha() and len(each) > 1)
-    near = difflib.get_close_matches(name, names, n=1)
-    advice = f"did you mean {near[0]}?" if near else f"there is {', '.join(names)}"
-    return f"there is no {kind} {name!r}: {advice}"
+    names = [each for each in known if each.isalpha() and len(each) > 1]
+    return f"there is no {kind} {name!r}: {nearest(name, names)}"
 
 
 def _paths(tree: nodes.Template) -> frozenset[tuple[str, ...]]:

@@ -5,9 +5,19 @@ Invariant: a problem is one line; `file:line` stands first, where editors look f
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-__all__ = ["Problem"]
+__all__ = ["Problem", "nearest"]
+
+
+def nearest(name: str, known: Iterable[str], otherwise: str = "") -> str:
+    """Return what to do about a name that does not exist, as the end of a sentence."""
+    names = sorted(known)
+    if near := difflib.get_close_matches(name, names, n=1, cutoff=0.5):
+        return f"did you mean {near[0]!r}?"
+    return otherwise or f"there is {', '.join(names) or 'none at all'}"
 
 
 @dataclass(frozen=True)

@@ -12,20 +12,20 @@ So two schedulers name the same moments, and one row for each keeps them from st
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Annotated, Literal, Self
 from uuid import NAMESPACE_URL, UUID, uuid5
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from workflows.cron import cron_fault, moments
 from workflows.durations import Duration
 from workflows.errors import WorkflowError
+from workflows.problem import nearest
 from workflows.storable import FilledText, JsonObject
 
 __all__ = ["KINDS", "WorkflowTrigger", "due", "next_time", "occurrences", "trigger_faults"]
@@ -43,10 +43,11 @@ def _cron(expression: str) -> str:
 
 
 def _zone(name: str) -> str:
-    known = available_timezones()
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        raise ValueError(f"did you mean {near[0]}?" if near else "name one as in Europe/Berlin")
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        advice = nearest(name, available_timezones(), "name one as in Europe/Berlin")
+        raise ValueError(f"there is no such time zone: {advice}") from None
     return name
 
 

@@ -262,7 +262,7 @@ def test_a_naive_time_is_refused() -> None:
         ({"cron": "61 7 * * *"}, "bad minute: correct that field"),
         ({"cron": "0 7 * * monday"}, "bad day-of-week"),
         ({"cron": "0 7 30 2 *"}, "bad day-of-month"),
-        ({"cron": "0 7 * * *", "timezone": "Europe/Berlim"}, "did you mean Europe/Berlin?"),
+        ({"cron": "0 7 * * *", "timezone": "Europe/Berlim"}, "did you mean 'Europe/Berlin'?"),
         ({"cron": "0 7 * * *", "timezone": "xxxxxxx"}, "name one as in Europe/Berlin"),
         ({"interval": "1.5s"}, "give whole seconds"),
         ({"interval": "often"}, "write a duration as 45s, 2m, 1h30m or 2d"),
