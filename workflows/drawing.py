@@ -1,0 +1,88 @@
+"""A workflow as a Mermaid flowchart.
+
+Shapes tell the kind of work; edges tell on what a step runs; marks tell conditions and repetition.
+
+Invariant: whatever stands in ids, questions and expressions, Mermaid reads it as text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from workflows.edges import fallbacks, needs
+from workflows.step import WorkflowStep
+from workflows.workflow import Workflow
+
+__all__ = ["mermaid"]
+
+_SHAPES = {
+    "agent": ("([", "])"),
+    "task": ("[", "]"),
+    "workflow": ("[[", "]]"),
+    "plan": ("{{", "}}"),
+    "approval": ("{", "}"),
+}
+_LONGEST = 60
+
+
+def mermaid(workflow: Workflow) -> str:
+    """Return the workflow as the text of a Mermaid flowchart, from top to bottom."""
+    nodes = {step.id: f"s{number}" for number, step in enumerate(workflow.steps)}
+    lines = ["flowchart TD"]
+    for step in workflow.steps:
+        opening, closing = _SHAPES[step.kind]
+        lines.append(f'    {nodes[step.id]}{opening}"{"<br/>".join(_words(step))}"{closing}')
+    standing_in = fallbacks(workflow.steps)
+    for step_id, needed in needs(workflow.steps).items():
+        arrow = _arrow(workflow.step(step_id), standing_in)
+        lines.extend(f"    {nodes[other]} {arrow} {nodes[step_id]}" for other in needed)
+    for step in workflow.steps:
+        if step.compensate is not None:
+            name = f"{nodes[step.id]}undo"
+            work = step.compensate
+            undo = _text(f"undo: {work.task or work.workflow or work.agent or work.kinds[0]}")
+            lines.append(f'    {name}["{undo}"]')
+            lines.append(f"    {nodes[step.id]} -. compensate .-> {name}")
+    return "\n".join(lines) + "\n"
+
+
+def _arrow(step: WorkflowStep, standing_in: dict[str, str]) -> str:
+    if step.id in standing_in:
+        return "-. fallback .->"
+    return {"success": "-->", "failure": "-. on failure .->", "always": "-- always -->"}[
+        step.run_on
+    ]
+
+
+def _words(step: WorkflowStep) -> Iterator[str]:
+    yield f"<b>{_text(step.id)}</b>"
+    yield _text(_work(step))
+    if step.when is not True:
+        yield _text(f"when {step.when}")
+    if step.foreach is not None:
+        at_once = f", {step.max_parallel} at a time" if step.max_parallel else ""
+        yield _text(f"for each of {step.foreach}", at_once)
+    if step.loop is not None:
+        yield _text(f"until {step.loop.until}", f", {step.loop.max} times at most")
+    if step.on_error == "continue":
+        yield "may fail"
+
+
+def _work(step: WorkflowStep) -> str:
+    if step.kind == "agent":
+        return f"agent {step.agent or ', '.join(step.capabilities)}"
+    if step.approval is not None:
+        return f"approval: {step.approval.question}"
+    return f"{step.kind} {step.task or step.workflow or step.plan}"
+
+
+def _text(text: str, end: str = "") -> str:
+    """Return text that Mermaid shows as it is: on one line, not too long, without its own signs."""
+    line = " ".join(text.split())
+    if len(line) > _LONGEST:
+        line = f"{line[: _LONGEST - 1]}…"
+    plain = (
+        letter if letter.isalnum() or letter in " .,:?_-…" else f"#{ord(letter)};"
+        for letter in line
+    )
+    return "".join(plain) + end
