@@ -1,21 +1,30 @@
-"""What is to be done, on paper: tasks, their graphs, plans and states.
+"""What is to be done, on paper: tasks, their graphs and plans, workflows, and states.
 
 Nothing here knows a database, a broker or a network. The one module that speaks Celery,
 `workflows.canvas`, is left out of this front door, so that paper is read without importing Celery.
 """
 
+from workflows.error_handling import ErrorHandlingConfig, Fallback
 from workflows.errors import (
     AgentSystemError,
     CycleError,
     IllegalTransition,
+    InvalidExpression,
+    InvalidInputs,
     InvalidPlan,
     InvalidTask,
+    InvalidWorkflow,
     UnknownCapability,
     UnknownDependency,
+    WorkflowError,
 )
 from workflows.graph import TaskGraph
 from workflows.plan import CallEstimate, Plan, PlanStep, PlanTokens, Price
+from workflows.problem import Problem
+from workflows.progress import Outlook
+from workflows.rules import Registry
 from workflows.state import StateManager, StepStatus, TaskState
+from workflows.step import Approval, Compensation, Loop
 from workflows.task import (
     Capability,
     Priority,
@@ -27,26 +36,41 @@ from workflows.task import (
     TaskInput,
     TaskType,
 )
+from workflows.triggers import WorkflowTrigger
 from workflows.validation import check_task, is_complex, task_graph
+from workflows.workflow import SkipReason, StepResult, Workflow, WorkflowInstance, WorkflowStep
 
 __all__ = [
     "AgentSystemError",
+    "Approval",
     "CallEstimate",
     "Capability",
+    "Compensation",
     "CycleError",
+    "ErrorHandlingConfig",
+    "Fallback",
     "IllegalTransition",
+    "InvalidExpression",
+    "InvalidInputs",
     "InvalidPlan",
     "InvalidTask",
+    "InvalidWorkflow",
+    "Loop",
+    "Outlook",
     "Plan",
     "PlanStep",
     "PlanTokens",
     "Price",
     "Priority",
+    "Problem",
+    "Registry",
     "ResourceRequirements",
     "RetryPolicy",
     "SecurityLevel",
     "SecurityRequirements",
+    "SkipReason",
     "StateManager",
+    "StepResult",
     "StepStatus",
     "Task",
     "TaskGraph",
@@ -55,6 +79,11 @@ __all__ = [
     "TaskType",
     "UnknownCapability",
     "UnknownDependency",
+    "Workflow",
+    "WorkflowError",
+    "WorkflowInstance",
+    "WorkflowStep",
+    "WorkflowTrigger",
     "check_task",
     "is_complex",
     "task_graph",

@@ -28,6 +28,8 @@ SPECIFICATION_NAMES = {
     "workflows.task": ["Task", "TaskType", "Priority", "Capability", "ResourceRequirements",
                        "SecurityRequirements"],
     "workflows.state": ["StateManager", "StepStatus"],
+    "workflows": ["Workflow", "WorkflowStep", "WorkflowTrigger", "ErrorHandlingConfig",
+                  "WorkflowInstance", "StepStatus", "WorkflowError"],
     "celery_app": ["TaskManager", "PriorityQueue", "Client", "app"],
     "agents": ["AgentManager", "AgentType"],
 }  # fmt: skip
