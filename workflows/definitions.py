@@ -81,7 +81,11 @@ def load(text: str, file: str = "workflow", known: Registry | None = None) -> Wo
     if source.problems:
         unique = dict.fromkeys(sorted(source.problems, key=lambda problem: problem.line))
         raise InvalidWorkflow(list(unique))
-    return Workflow.model_validate(source.values, by_alias=True, by_name=False)
+    try:
+        return Workflow.model_validate(source.values, by_alias=True, by_name=False)
+    except ValidationError as error:
+        # Nothing is known to come here: what was read key by key is read whole.
+        raise InvalidWorkflow([Problem(file, 1, "", str(error))]) from error
 
 
 def dump(workflow: Workflow) -> str:

@@ -3,8 +3,8 @@
 A step without `needs` follows the step above it that is no fallback. A fallback waits for the step
 that it stands in for, and for nothing else.
 
-Invariant: nothing here trusts the steps to be sound. Ids that are unknown or in a circle stay as they
-are, so that whoever checks them can name them.
+Invariant: only `aftermath` trusts the steps to be sound. Elsewhere ids that are unknown or in a circle
+stay as they are, so that whoever checks them can name them.
 """
 
 from __future__ import annotations
@@ -55,10 +55,15 @@ def upstream(needed: Mapping[str, Sequence[str]], step: str) -> frozenset[str]:
 
 def aftermath(steps: Sequence[WorkflowStep]) -> frozenset[str]:
     """Return the steps that run on failure or always, and all that follows them."""
-    handlers = {step.id for step in steps if step.run_on != "success"}
-    needed = needs(steps)
-    return frozenset(
-        step.id
-        for step in steps
-        if step.id in handlers or not handlers.isdisjoint(upstream(needed, step.id))
-    )
+    after: dict[str, list[str]] = {step.id: [] for step in steps}
+    for step_id, earlier in needs(steps).items():
+        for each in earlier:
+            after[each].append(step_id)
+    found: set[str] = set()
+    stack = [step.id for step in steps if step.run_on != "success"]
+    while stack:
+        step_id = stack.pop()
+        if step_id not in found:
+            found.add(step_id)
+            stack.extend(after[step_id])
+    return frozenset(found)

@@ -21,7 +21,7 @@ from workflows.step_rules import Path
 __all__ = ["MAX_NODES", "MAX_SIZE", "Source"]
 
 MAX_SIZE = 256 * 1024
-MAX_NODES = 20_000
+MAX_NODES = 50_000
 MAX_DEPTH = 40
 
 _STR = "tag:yaml.org,2002:str"
