@@ -1,6 +1,6 @@
 """Many streamed answers at once: one worker process beside the bare client of Ollama.
 
-    python -m benchmarks.streaming [--calls 512] [--at-once 64] [--words 40] [--pause 0.05]
+    python -m benchmarks.streaming [--calls 256] [--at-once 64] [--words 200] [--pause 0.05]
 
 The model is a script in a process of its own that says so many words with such a pause; both sides
 ask it at the same concurrency. The worker claims, leases, records and commits every answer.
@@ -165,9 +165,9 @@ def most_at_once(address: str) -> int:
 
 
 @click.group(invoke_without_command=True)
-@click.option("--calls", default=512, help="How many questions each side asks.")
+@click.option("--calls", default=256, help="How many questions each side asks.")
 @click.option("--at-once", default=64, help="How many of them at once.")
-@click.option("--words", default=40, help="Words of each answer.")
+@click.option("--words", default=200, help="Words of each answer.")
 @click.option("--pause", default=0.05, help="Seconds before each word.")
 @click.pass_context
 def main(context: click.Context, calls: int, at_once: int, words: int, pause: float) -> None:

@@ -72,6 +72,7 @@ class ExecutionStore:
                 budgets=tuple(row.budgets),
                 seconds_left=row.seconds_left,
                 spec=unpack(row.spec),
+                backlog=row.backlog,
             )
         row = self.database.row("SELECT * FROM refused_claim(:id, :name)", id=task_id, name=name)
         return None if row is None else Standing(row.state, unpack(row.result))
@@ -213,6 +214,14 @@ class ExecutionStore:
         should the caller die now, it is found again as forgotten by the broker.
         """
         return released(self.database.rows("SELECT * FROM release_all()"))
+
+    def release(self, queue: str) -> Released:
+        """Take what has its turn in one queue."""
+        return released(
+            self.database.rows(
+                "SELECT * FROM release_ready(ARRAY[CAST(:queue AS text)])", queue=queue
+            )
+        )
 
     def published_before(self, grace: float, limit: int = 10000) -> list[str]:
         """Return queued tasks whose message was sent more than `grace` seconds ago."""

@@ -108,6 +108,8 @@ class Claim:
     budgets: tuple[str, ...]
     seconds_left: float | None
     spec: dict[str, Any]
+    #: The queue that it came from, if more tasks wait there for their turn.
+    backlog: str | None = None
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,8 @@ logger = logging.getLogger(__name__)
 
 #: Longest pause before an error is tried again, in seconds.
 _LONGEST_PAUSE = 300.0
+#: Seconds between two looks at the backlog by those who start tasks; whoever ends one looks anyway.
+_SUPPLY_SECONDS = 0.05
 #: Pauses of a task that met somebody who was away; its queue is not served until he is back.
 _OUTAGE_PAUSES = (1.0, 2.0, 4.0, 8.0)
 
@@ -93,6 +95,7 @@ class Executor:
         self._queue = queue
         self._keeper = keeper
         self._ceiling_for = ceiling_for
+        self._supplied_at = float("-inf")
 
     def run(self, task_id: str, name: str, chained: str | None, body: Callable[..., Any]) -> str:
         """Run the body of a graph task; return its id, which is all that Celery needs to know.
@@ -111,6 +114,8 @@ class Executor:
         claim = self._claim(task_id, name)
         if claim is None:
             return task_id
+        if claim.backlog is not None:
+            self._supply(claim.backlog)
         with self._keeper.hold(claim, since) as lease:
             execution = Execution(lease)
             token = _current.set(execution)
@@ -128,6 +133,13 @@ class Executor:
                 self._settle_failure(execution, TaskFailed(f"stopped: {lease.reason}"))
             self._commit(execution, "succeeded", result=value, chained=chained)
         return task_id
+
+    def _supply(self, queue: str) -> None:
+        """Release more of a queue whose window is being emptied, before its workers have nothing to do."""
+        now = time.monotonic()
+        if now >= self._supplied_at + _SUPPLY_SECONDS:
+            self._supplied_at = now
+            self._queue.publish(self._executions.release(queue))
 
     def _claim(self, task_id: str, name: str) -> Claim | None:
         found = self._executions.claim(task_id, name, _owner(), self._keeper.seconds)

@@ -108,11 +108,17 @@ class Site:
         self, handle: TaskHandle, tasks: list[dict[str, Any]], seconds: float = 30
     ) -> None:
         """Wait for the end of a graph: each task recorded once, nothing left with the broker."""
+        self.assert_recorded(handle, tasks, seconds)
+        wait_until(lambda: not self.left(), 10, f"left with the broker: {self.left()}")
+
+    def assert_recorded(
+        self, handle: TaskHandle, tasks: list[dict[str, Any]], seconds: float
+    ) -> None:
+        """Wait for the end of a graph: each task recorded once."""
         wait_until(lambda: handle.state in {"succeeded", "failed"}, seconds, f"{handle.tree()}")
         assert handle.state == "succeeded"
         recorded = self.kinds(handle, "succeeded")
         assert sorted(recorded) == sorted([*(task["id"] for task in tasks), str(handle.id)])
-        wait_until(lambda: not self.left(), 10, f"left with the broker: {self.left()}")
 
     def left(self) -> dict[str, int]:
         """Return how much stands in the queues, and is unconfirmed."""

@@ -201,10 +201,11 @@ $$;
 
 DROP FUNCTION claim_task(text, text, text, double precision);
 
--- As in 0001, unless a budget of time is used up.
+-- As in 0001, unless a budget of time is used up. `backlog` is the task's queue if more of it waits there.
 CREATE FUNCTION claim_task(p_id text, p_name text, p_owner text, p_seconds double precision)
 RETURNS TABLE (fence bigint, attempt integer, tries integer, root_id text, parent_id text, agent text,
-               budgets text[], seconds_left double precision, spec bytea) LANGUAGE sql AS $$
+               budgets text[], backlog text, seconds_left double precision, spec bytea)
+LANGUAGE sql AS $$
     WITH claimed AS (
         UPDATE task t
            SET state = 'running', fence = nextval('fence'), owner = p_owner, due_at = NULL,
@@ -221,6 +222,8 @@ RETURNS TABLE (fence bigint, attempt integer, tries integer, root_id text, paren
         INSERT INTO event (task_id, root_id, kind) SELECT c.id, c.root_id, 'started' FROM claimed c
     )
     SELECT c.fence, c.attempts, c.tries, c.root_id, c.parent_id, c.agent, c.budgets,
+           (SELECT b.queue FROM task b WHERE b.queue = c.queue AND b.state = 'queued'
+                                         AND b.published_at IS NULL LIMIT 1),
            LEAST(c.timeout, extract(epoch FROM c.deadline - clock_timestamp()))::double precision, c.spec
       FROM claimed c;
 $$;
