@@ -33,13 +33,13 @@ lint: setup ## style, types and layer contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-test: setup ## all tests, on real servers
+test: setup ## all tests but the longest fault tests, on real servers
 	$(BIN)/python -m pytest
 
 check: lint test ## lint, then test
 
-faults: setup ## processes, servers and messages hurt under running graphs
-	$(BIN)/python -m pytest tests/faults tests/chaos
+faults: setup ## all fault tests: processes, servers and messages hurt under running graphs
+	$(BIN)/python -m pytest -m "" tests/faults tests/chaos
 
 faults-long: setup ## two hundred random faults over mixed graphs (about ten minutes)
 	$(BIN)/python -m tests.faults.campaign --faults 200

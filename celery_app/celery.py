@@ -34,6 +34,7 @@ INCLUDE = (
     "celery_app.worker.chores",
     "celery_app.worker.gate",
     "celery_app.worker.memory",
+    "celery_app.worker.ending",
     "celery_app.orchestrator.recovery",
 )
 
@@ -74,7 +75,8 @@ def celery_options(settings: SystemSettings) -> dict[str, Any]:
         "broker_channel_error_retry": True,
         "task_publish_retry_policy": {"max_retries": 3, "interval_max": 1},
         "worker_cancel_long_running_tasks_on_connection_loss": False,
-        "worker_soft_shutdown_timeout": 5,
+        "worker_soft_shutdown_timeout": settings.worker.soft_shutdown_timeout,
+        # It waits in vain: what is delayed is delayed in Postgres.
         "worker_enable_soft_shutdown_on_idle": False,
         "worker_hijack_root_logger": False,
         "worker_send_task_events": True,

@@ -263,12 +263,14 @@ class Worker(Section):
     """How a worker process runs its tasks.
 
     What a worker holds goes to another one when it has given no sign for `visibility_timeout`
-    seconds; all workers of one message bus must agree on it.
+    seconds; all workers of one message bus must agree on it. A worker that is to end lets its tasks
+    run on for `soft_shutdown_timeout` seconds, then others get them.
     """
 
     pool: Literal["threads", "prefork", "solo"] = "threads"
     concurrency: PositiveInt = 16
     visibility_timeout: PositiveFloat = 60
+    soft_shutdown_timeout: float = Field(10, ge=0)
 
 
 class Leases(Section):

@@ -170,6 +170,33 @@ class ExecutionStore:
         )
         return bool(row.ours)
 
+    def hand_back(self, owner: str) -> list[str]:
+        """Put all that a worker runs back into its queues, at its old place; this was no try of it.
+
+        The processes of the worker hear its name on the channel ``handed_back``.
+
+        Returns:
+            The ids of the tasks.
+        """
+        rows = self.database.rows(
+            """
+            WITH held AS (
+                SELECT id FROM task WHERE owner = :owner AND state = 'running'
+                 ORDER BY id FOR NO KEY UPDATE
+            ), back AS (
+                UPDATE task SET state = 'queued', published_at = NULL, due_at = clock_timestamp(),
+                       owner = NULL, lease_until = NULL
+                  FROM held WHERE task.id = held.id RETURNING task.id, task.root_id
+            ), noted AS (
+                INSERT INTO event (task_id, root_id, kind) SELECT id, root_id, 'returned' FROM back
+                RETURNING task_id
+            )
+            SELECT task_id, pg_notify('handed_back', :owner) FROM noted
+            """,
+            owner=owner,
+        )
+        return [row.task_id for row in rows]
+
     # Recovery
 
     def requeue_expired(self, limit: int) -> list[Claim]:

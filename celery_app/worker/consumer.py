@@ -6,10 +6,12 @@ Invariants
   * A task that is not lost to its worker is not delivered to another, unless the broker was away for
     longer than its visibility timeout; then the claims are what keeps it from running twice.
   * Nothing that stands in a queue can end a worker.
+  * What a worker that is to end does not finish in time is handed back (see `ending`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import warnings
@@ -22,6 +24,7 @@ from celery.worker import consumer, state
 from kombu.transport import redis
 
 from celery_app.worker.channel import MALFORMED, Held, Message
+from celery_app.worker.ending import hand_back
 from celery_app.worker.visibility import VisibilityStep, renew
 
 logger = logging.getLogger(__name__)
@@ -91,6 +94,13 @@ class Consumer(consumer.Consumer):
             # Celery warns here of what `Adopt` prevents.
             warnings.simplefilter("ignore", CPendingDeprecationWarning)
             super().on_connection_error_after_connected(exc)
+
+    def cancel_active_requests(self) -> None:
+        """End what runs: the time of a soft shutdown is up."""
+        hand_back()
+        # No thread can be ended from outside; the steps of graphs have been told to end.
+        with contextlib.suppress(NotImplementedError):
+            super().cancel_active_requests()
 
     def shutdown(self) -> None:
         """End, also while there is no broker to take leave of."""

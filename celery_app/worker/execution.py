@@ -10,9 +10,7 @@ Invariants
 from __future__ import annotations
 
 import logging
-import os
 import random
-import socket
 import time
 import traceback as traceback_module
 from collections.abc import Callable
@@ -34,7 +32,7 @@ from celery_app.errors import (
 from celery_app.queues import PriorityQueue
 from celery_app.store.execution import ExecutionStore, Released, Standing
 from celery_app.store.records import Claim
-from celery_app.worker.leases import Lease, LeaseKeeper
+from celery_app.worker.leases import OWNER, Lease, LeaseKeeper
 
 logger = logging.getLogger(__name__)
 
@@ -142,7 +140,7 @@ class Executor:
             self._queue.publish(self._executions.release(queue))
 
     def _claim(self, task_id: str, name: str) -> Claim | None:
-        found = self._executions.claim(task_id, name, _owner(), self._keeper.seconds)
+        found = self._executions.claim(task_id, name, OWNER, self._keeper.seconds)
         if isinstance(found, Claim):
             return found
         if isinstance(found, Standing) and found.state == "succeeded":
@@ -201,10 +199,6 @@ class Executor:
             raise
         crash_point("after-commit")
         self._queue.publish(released)
-
-
-def _owner() -> str:
-    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def _told(error: BaseException) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 Invariants
   * A task runs only under a lease. Whoever loses it hears so at the next renewal at the latest, and
     commits nothing: the fencing token is checked by the database, not here.
-  * A cancelled task hears of it by a push, within milliseconds.
+  * A cancelled task hears of it by a push, within milliseconds; so does one that is handed back.
   * The thread belongs to the process that started it; a forked child starts its own.
 """
 
@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from uuid import uuid4
 
 from celery_app.errors import AgentSystemError
 from celery_app.postgres.notify import Listener
@@ -28,6 +30,9 @@ logger = logging.getLogger(__name__)
 FOLLOW = "follow:"
 #: For how long one sign of a follower is good.
 _FOLLOWED_SECONDS = 10.0
+#: This worker, by a name that no other one has: process numbers repeat in containers. The children of
+#: its pool are forked, and share it.
+OWNER = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
 
 
 @dataclass
@@ -125,7 +130,7 @@ class LeaseKeeper:
         self._reset()
         self._pid = os.getpid()
         self._listener = Listener(self._executions.database, self._on_news, on_resync=self._renew)
-        self._listener.listen(["task_cancelled", "task_followed"])
+        self._listener.listen(["task_cancelled", "task_followed", "handed_back"])
         threading.Thread(target=self._run, name="lease-keeper", daemon=True).start()
 
     def _run(self) -> None:
@@ -186,8 +191,11 @@ class LeaseKeeper:
             lease.end("lost")
 
     def _on_news(self, payloads: list[str]) -> None:
+        """Hear of cancelled tasks, of followed runs, and of workers that handed back what they ran."""
         for payload in payloads:
-            if payload.startswith(FOLLOW):
+            if payload == OWNER:
+                self._renew()
+            elif payload.startswith(FOLLOW):
                 self._on_followed(payload.removeprefix(FOLLOW))
             else:
                 self._on_cancelled(payload)

@@ -23,8 +23,7 @@ import redis
 
 from celery_app.client import TaskHandle
 from celery_app.errors import AgentSystemError
-from celery_app.stack.postgres import PostgresServer
-from tests.faults.conftest import Site, wait_until
+from tests.faults.conftest import Site, kill, wait_until
 from tests.faults.model import AnsweringModel
 from tests.worker_process import WorkerProcess
 from workflows.task import Task
@@ -55,7 +54,6 @@ class Arena(Site):
         self.chance = random.Random(seed)
         self.done: Counter[str] = Counter()
         self.home = home
-        self.postgres = PostgresServer(home)
         self.model = AnsweringModel()
         self._pools = pools
         self.environ |= environment
@@ -185,27 +183,19 @@ class Arena(Site):
 
     def restart_broker(self) -> None:
         """Kill the broker; start it again."""
-        self._kill(self.valkey.pid)
+        kill(self.valkey.pid)
         self.valkey.start()
 
     def restart_postgres(self) -> None:
         """Cut Postgres off as a power failure would; start it again."""
-        self._kill(self.postgres.pid, signal.SIGQUIT)
+        self.cut_off_postgres()
         self.postgres.start()
 
     def restart_both(self) -> None:
         """The power fails for both."""
-        self._kill(self.valkey.pid)
+        kill(self.valkey.pid)
         self.restart_postgres()
         self.valkey.start()
-
-    @staticmethod
-    def _kill(pid: int | None, how: signal.Signals = signal.SIGKILL) -> None:
-        if pid is None:
-            return
-        process = psutil.Process(pid)
-        process.send_signal(how)
-        process.wait(timeout=20)
 
     def cut_broker(self) -> None:
         """Cut all connections to the broker."""

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import redis
 from celery import Celery
@@ -43,6 +44,15 @@ def wait_until(happened: Callable[[], Any], seconds: float = 15, why: str = "") 
         time.sleep(0.02)
 
 
+def kill(pid: int | None, how: signal.Signals = signal.SIGKILL) -> None:
+    """End a process, and wait until it has ended."""
+    if pid is None:
+        return
+    process = psutil.Process(pid)
+    process.send_signal(how)
+    process.wait(timeout=20)
+
+
 class Site:
     """A stack of the test's own, with everything that talks to it.
 
@@ -52,7 +62,8 @@ class Site:
 
     def __init__(self, home: Path) -> None:
         self.valkey = ValkeyServer(home)
-        self._stack = Stack(home, [PostgresServer(home), self.valkey])
+        self.postgres = PostgresServer(home)
+        self._stack = Stack(home, [self.postgres, self.valkey])
         self.environ = {
             "AI_AGENT_HOME": str(home),
             # Nobody asks a model here.
@@ -126,6 +137,12 @@ class Site:
         found["unacked"] = self.broker.hlen(self.key("unacked"))
         found["unacked_index"] = self.broker.zcard(self.key("unacked_index"))
         return {key: int(str(size)) for key, size in found.items() if size}
+
+    # Postgres
+
+    def cut_off_postgres(self) -> None:
+        """End Postgres as a power failure would."""
+        kill(self.postgres.pid, signal.SIGQUIT)
 
     # The broker
 

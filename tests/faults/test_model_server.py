@@ -10,9 +10,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
 
@@ -55,7 +56,11 @@ def roster(tmp_path: Path) -> Path:
 
 @contextmanager
 def worker_of(
-    model: FaultyModel, roster: Path, *args: str, **ollama: str
+    model: FaultyModel,
+    roster: Path,
+    *args: str,
+    environ: Mapping[str, str] = MappingProxyType({}),
+    **ollama: str,
 ) -> Iterator[WorkerProcess]:
     """A worker whose only model server is this one."""
     limits = {"FIRST_WORD": "1.5", "SILENCE": "1", "PROBE_INTERVAL": "0.5", **ollama}
@@ -65,6 +70,7 @@ def worker_of(
         AI_AGENT__COMPONENTS__OLLAMA__HOSTS=f"[{model.address}]",
         AI_AGENT__AGENTS_FILE=str(roster),
         **settings,
+        **environ,
     ) as worker:
         yield worker
 

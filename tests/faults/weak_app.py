@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 
+from celery.worker import consumer as celery_consumer
+
 from celery_app.celery import app
-from celery_app.worker import consumer, visibility
+from celery_app.worker import consumer, ending, visibility
 
 __all__ = ["app"]
 
@@ -24,10 +26,19 @@ class Consumer(consumer.Consumer):
         )
 
 
+class EndlessConsumer(consumer.Consumer):
+    """Our consumer, which leaves what runs at its end to Celery."""
+
+    cancel_active_requests = celery_consumer.Consumer.cancel_active_requests
+
+
 if WITHOUT == "consumer":
     app.conf.worker_consumer = "celery.worker.consumer:Consumer"
 elif WITHOUT == "index":
     # A transport that keeps no index of what is unconfirmed.
     app.conf.broker_transport_options["ack_emulation"] = False
+elif WITHOUT == "ending":
+    app.steps["worker"].discard(ending.EndingStep)
+    app.conf.worker_consumer = EndlessConsumer
 else:
     app.conf.worker_consumer = Consumer
