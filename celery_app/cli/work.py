@@ -123,9 +123,9 @@ def retry(task_id: str, as_json: bool) -> None:
 @click.argument("task_id", metavar="ID")
 @click.option("--tokens", type=click.IntRange(min=0), default=0, help="Tokens more.")
 @click.option("--calls", type=click.IntRange(min=0), default=0, help="Model calls more.")
-@click.option("--seconds", type=options.SECONDS, default=0.0, help="Time at work more.")
+@click.option("--seconds", type=options.SECONDS, help="Time at work more.")
 @options.as_json
-def give(task_id: str, tokens: int, calls: int, seconds: float, as_json: bool) -> None:
+def give(task_id: str, tokens: int, calls: int, seconds: float | None, as_json: bool) -> None:
     """Add to a task's budget; what waited for it goes on.
 
     \b
@@ -137,7 +137,7 @@ def give(task_id: str, tokens: int, calls: int, seconds: float, as_json: bool) -
     from celery_app.cli.system import find_task, open_client
 
     handle = find_task(open_client(), task_id)
-    handle.give(tokens=tokens, calls=calls, seconds=seconds)
+    handle.give(tokens=tokens, calls=calls, seconds=seconds or 0)
     print_state(handle, as_json)
 
 

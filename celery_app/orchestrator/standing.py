@@ -23,7 +23,7 @@ def why_not_running(database: Database, task: TaskRecord) -> str | None:
     if task.state == TaskState.EXPANDED:
         return _subtasks(database, task.id)
     if task.state == TaskState.WAITING:
-        return task.reason or f"its subtasks wait: `ai-agent task show {task.id}` lists them"
+        return task.reason or _waiting(database, task.root_id)
     return _in_queue(database, task.id) if task.state == TaskState.QUEUED else None
 
 
@@ -44,6 +44,14 @@ def _subtasks(database: Database, task_id: str) -> str:
         id=task_id,
     )
     return f"its subtasks: {', '.join(f'{row.n} {row.state}' for row in rows)}"
+
+
+def _waiting(database: Database, root_id: str) -> str:
+    rows = database.rows(
+        "SELECT id, reason FROM task WHERE root_id = :id AND state = 'waiting' ORDER BY id",
+        id=root_id,
+    )
+    return f"{_list(row.id for row in rows)} waits: {rows[0].reason}" if rows else "it goes on"
 
 
 def _in_queue(database: Database, task_id: str) -> str:

@@ -7,7 +7,9 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from click.testing import CliRunner
 
+from celery_app.cli.main import cli
 from celery_app.client import Client, TaskHandle
 from tests.faults.conftest import wait_until
 from tests.faults.model import AnsweringModel
@@ -129,3 +131,23 @@ def test_only_what_has_a_budget_can_be_given_more(client: Client) -> None:
     with pytest.raises(InvalidTask, match="has no budget of its own"):
         handle.give(tokens=1)
     handle.cancel()
+
+
+@pytest.mark.usefixtures("worker")
+def test_the_commands_show_it_and_give_more(client: Client) -> None:
+    project = f"p-{uuid4().hex[:8]}"
+    handle = client.submit_graph(in_a_row(2), resources={"model_calls": 1}, project=project)
+    wait_for_state(handle, "waiting")
+
+    def ai_agent(*args: str) -> str:
+        done = CliRunner().invoke(cli, args, catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    shown = ai_agent("task", "show", str(handle.id))
+    assert "1 of 1 calls" in shown
+    assert "waits: the budget stands against it: of 1 calls, 1 are used" in shown
+    ai_agent("task", "give", str(handle.id), "--calls", "1")
+    handle.result(timeout=30)
+    assert "2 of any number" in ai_agent("project", "budget", project)
+    assert "of 5" in ai_agent("project", "budget", project, "--calls", "5")
