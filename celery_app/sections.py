@@ -287,8 +287,12 @@ class Leases(Section):
 
 
 class Recovery(Section):
-    """Whether cut-short work is looked for, how often, and how late it may be (seconds)."""
+    """Whether cut-short work is looked for, how often, and how late it may be (seconds).
+
+    A task whose worker vanished `poison_limit` times is failed, or it would end all workers.
+    """
 
     enabled: bool = True
     interval: PositiveFloat = 5
     grace: PositiveFloat = 10
+    poison_limit: PositiveInt = 3

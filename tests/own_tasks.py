@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from typing import Any
 
@@ -29,14 +31,20 @@ def never(self: Any) -> None:
     raise self.retry(exc=Wobble("still wobbling"), countdown=0.1)
 
 
+@shared_task(name="own.kill")
+def kill(_: str) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 @shared_task(name="own.no_json")
 def no_json() -> object:
     return object()
 
 
 @shared_task(name="own.pause")
-def pause(seconds: float) -> None:
+def pause(seconds: float) -> int:
     time.sleep(seconds)
+    return os.getpid()
 
 
 @shared_task(name="own.hoard")

@@ -1,7 +1,7 @@
 """Find work that somebody died over, and send it again.
 
 Everything here is safe to do twice and by anyone: a duplicate message meets its claim. One process
-does it at a time (advisory lock), a thread of any worker, every few seconds and at worker start.
+does it at a time (advisory lock): a thread of any worker or of beat, at its start and every few seconds.
 
 What it finds: leases that ran out, tasks that became ready in a commit whose author died before
 publishing, retries that are due, and messages that the broker forgot. (The chords of ordinary Celery
@@ -15,7 +15,7 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
-from celery import bootsteps
+from celery import bootsteps, signals
 from sqlalchemy import text
 
 from celery_app.celery import app, database, executions, queue, settings
@@ -27,8 +27,6 @@ from celery_app.store.execution import ExecutionStore
 logger = logging.getLogger(__name__)
 
 _LOCK = 0x41475243
-#: A task whose worker vanished this often is taken to be what kills workers.
-POISON_LIMIT = 3
 #: Seconds between looks for retries that are due.
 _DUE_INTERVAL = 1.0
 
@@ -43,6 +41,7 @@ class Recovery:
         queue: Where things are sent again.
         deadlines: Tells which of them will be missed.
         grace: Seconds after which something that should have moved is taken to be lost.
+        poison_limit: A task whose worker vanished so often is taken to be what kills workers.
     """
 
     database: Database
@@ -50,6 +49,7 @@ class Recovery:
     queue: PriorityQueue
     deadlines: Deadlines
     grace: float
+    poison_limit: int
 
     def run(self) -> int:
         """Do one pass, unless another process is at it; return how many tasks were sent again."""
@@ -69,9 +69,9 @@ class Recovery:
         return len(found)
 
     def _pass(self) -> int:
-        for claim in self.executions.requeue_expired(POISON_LIMIT):
+        for claim in self.executions.requeue_expired(self.poison_limit):
             message = (
-                f"its worker vanished {POISON_LIMIT} times while it ran; it is not tried again"
+                f"its worker vanished {self.poison_limit} times while it ran; it is not tried again"
             )
             logger.error("task %s: %s", claim.id, message)
             error = {"type": "PoisonTask", "message": message}
@@ -97,38 +97,35 @@ _deadlines = Deadlines(database)
 
 def recovery() -> Recovery:
     """Return the recovery of the app as it is configured."""
-    return Recovery(database, executions, queue, _deadlines, settings.recovery.grace)
+    configured = settings.recovery
+    return Recovery(
+        database, executions, queue, _deadlines, configured.grace, configured.poison_limit
+    )
 
 
-class RecoveryStep(bootsteps.StartStopStep):
-    """Worker bootstep: recovery in a thread of every worker's main process."""
+class RecoveryThread(threading.Thread):
+    """Pass after pass, and between them looks for what is due, until it is told to stop.
 
-    requires = {"celery.worker.components:Pool"}  # noqa: RUF012 - Celery's own form
+    Attributes:
+        sent: How many tasks were sent again.
+    """
 
-    def __init__(self, worker: Any, **kwargs: Any) -> None:
-        super().__init__(worker, **kwargs)
-        self.enabled = settings.recovery.enabled
+    def __init__(self) -> None:
+        super().__init__(name="recovery", daemon=True)
+        self.sent = 0
         self._stopping = threading.Event()
-        self._sent = 0
 
-    def start(self, worker: Any) -> None:
-        """Begin with a pass at once: whatever the last worker left is picked up now."""
-        threading.Thread(target=self._run, name="recovery", daemon=True).start()
-
-    def stop(self, worker: Any) -> None:
+    def stop(self) -> None:
         """End after the pass that is under way."""
         self._stopping.set()
 
-    def info(self, worker: Any) -> dict[str, Any]:
-        """What `inspect stats` and Flower show."""
-        return {"recovery": {"sent_again": self._sent}}
-
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Begin with a pass at once: whatever the last worker left is picked up now."""
         until_pass = 0.0
         while not self._stopping.is_set():
             try:
                 if until_pass <= 0:
-                    self._sent += recovery().run()
+                    self.sent += recovery().run()
                     until_pass = settings.recovery.interval
                 else:
                     recovery().release_due()
@@ -139,4 +136,33 @@ class RecoveryStep(bootsteps.StartStopStep):
             self._stopping.wait(_DUE_INTERVAL)
 
 
+class RecoveryStep(bootsteps.StartStopStep):
+    """Worker bootstep: recovery in a thread of every worker's main process."""
+
+    requires = {"celery.worker.components:Pool"}  # noqa: RUF012 - Celery's own form
+
+    def __init__(self, worker: Any, **kwargs: Any) -> None:
+        super().__init__(worker, **kwargs)
+        self.enabled = settings.recovery.enabled
+        self._thread = RecoveryThread()
+
+    def start(self, worker: Any) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self, worker: Any) -> None:
+        """End soon."""
+        self._thread.stop()
+
+    def info(self, worker: Any) -> dict[str, Any]:
+        """What `inspect stats` and Flower show."""
+        return {"recovery": {"sent_again": self._thread.sent}}
+
+
 app.steps["worker"].add(RecoveryStep)
+
+
+@signals.beat_init.connect
+def _with_beat(**_: Any) -> None:
+    if settings.recovery.enabled:
+        RecoveryThread().start()

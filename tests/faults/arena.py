@@ -56,7 +56,8 @@ class Arena(Site):
         self.home = home
         self.model = AnsweringModel()
         self._pools = pools
-        self.environ |= environment
+        # Whom so many faults hit three times has not caused them.
+        self.environ |= {"AI_AGENT__RECOVERY__POISON_LIMIT": "1000", **environment}
         self._workers: list[WorkerProcess] = []
         self._frozen: list[threading.Timer] = []
         self._ending = threading.Event()

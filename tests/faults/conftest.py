@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -100,6 +102,21 @@ class Site:
         return WorkerProcess(
             *args, app="tests.faults.weak_app", FAULTS_WITHOUT=without, **self.environ
         )
+
+    @contextmanager
+    def beat(self, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+        """Run a beat of this stack."""
+        folder.mkdir()
+        with (folder / "log").open("w") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "celery", "-A", "celery_app", "beat", "-s", "schedule"],
+                env={**os.environ, **self.environ}, cwd=folder, stdout=log, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+            try:
+                yield process
+            finally:
+                process.kill()
+                process.wait()
 
     def submit(self, tasks: list[dict[str, Any]]) -> TaskHandle:
         task = Task.model_validate({"description": "a graph", "subtasks": tasks})

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+from collections.abc import Mapping
+from typing import Any
 
 from celery.worker import consumer as celery_consumer
 
+from celery_app import celery
 from celery_app.celery import app
+from celery_app.store.execution import ExecutionStore, Released, Standing
+from celery_app.store.records import Claim
 from celery_app.worker import consumer, ending, visibility
 
 __all__ = ["app"]
@@ -32,6 +38,27 @@ class EndlessConsumer(consumer.Consumer):
     cancel_active_requests = celery_consumer.Consumer.cancel_active_requests
 
 
+class Unfenced(ExecutionStore):
+    """Believes everybody who says that he owns a task."""
+
+    def renew(self, fences: Mapping[str, int], lease: float) -> set[str]:
+        return set(fences)
+
+    def finish(self, claim: Claim, state: str, **outcome: Any) -> Released:
+        newest = self.database.row("SELECT fence FROM task WHERE id = :id", id=claim.id).fence
+        return super().finish(dataclasses.replace(claim, fence=newest), state, **outcome)
+
+
+class Unclaimed(ExecutionStore):
+    """Gives a task to whoever has a message for it."""
+
+    def claim(self, task_id: str, name: str, owner: str, lease: float) -> Claim | Standing | None:
+        self.database.rows(
+            "UPDATE task SET state = 'queued', due_at = NULL WHERE id = :id", id=task_id
+        )
+        return super().claim(task_id, name, owner, lease)
+
+
 if WITHOUT == "consumer":
     app.conf.worker_consumer = "celery.worker.consumer:Consumer"
 elif WITHOUT == "index":
@@ -40,5 +67,11 @@ elif WITHOUT == "index":
 elif WITHOUT == "ending":
     app.steps["worker"].discard(ending.EndingStep)
     app.conf.worker_consumer = EndlessConsumer
+elif WITHOUT == "fence":
+    celery.executions = Unfenced(celery.database)
+elif WITHOUT == "claim":
+    celery.executions = Unclaimed(celery.database)
+elif WITHOUT == "patience":
+    celery.executions = ExecutionStore(celery.database.impatient())
 else:
     app.conf.worker_consumer = Consumer
