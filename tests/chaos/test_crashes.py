@@ -59,7 +59,17 @@ def test_a_worker_dies_and_the_next_one_finishes(
     assert_each_recorded_once(handle, tasks)
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    "place",
+    [
+        "after-commit",
+        *(
+            pytest.param(one, marks=pytest.mark.faults_long)
+            for one in PLACES
+            if one != "after-commit"
+        ),
+    ],
+)
 def test_without_recovery_the_same_death_strands_the_graph(
     client: Client, tmp_path: Path, place: str
 ) -> None:

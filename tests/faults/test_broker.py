@@ -48,7 +48,9 @@ def lives(worker: WorkerProcess) -> bool:
 # The connection is lost
 
 
-@pytest.mark.parametrize("pool", ["threads", "prefork"])
+@pytest.mark.parametrize(
+    "pool", ["threads", pytest.param("prefork", marks=pytest.mark.faults_long)]
+)
 def test_a_broker_that_is_killed_and_comes_back(site: Site, pool: str) -> None:
     long, short = chore("sleep", 4), chore("echo", "while the other one runs")
     tasks = [long, chore("echo", "after it", long)]
@@ -66,6 +68,7 @@ def test_a_broker_that_is_killed_and_comes_back(site: Site, pool: str) -> None:
         assert lives(worker)
 
 
+@pytest.mark.faults_long
 def test_the_stock_consumer_ends_with_the_broker(site: Site) -> None:
     long = chore("sleep", 4)
     with site.worker(*QUICK, without="consumer") as worker:
@@ -76,6 +79,7 @@ def test_the_stock_consumer_ends_with_the_broker(site: Site) -> None:
         assert worker.wait(timeout=15) == 1
 
 
+@pytest.mark.faults_long
 def test_a_broker_that_is_away_for_longer_than_the_visibility_timeout(site: Site) -> None:
     long = chore("sleep", 2 * VISIBILITY_TIMEOUT + 1.5)
     # The keeper may come back too late for the first sweep; here it never does.
@@ -88,6 +92,7 @@ def test_a_broker_that_is_away_for_longer_than_the_visibility_timeout(site: Site
         assert received(worker, long["id"]) == 1
 
 
+@pytest.mark.faults_long
 def test_tasks_that_end_while_the_broker_is_away(site: Site) -> None:
     tasks = [chore("sleep", 1), chore("sleep", 1.2)]
     with site.worker("-c", "4", "--without-mingle") as worker:
@@ -101,6 +106,7 @@ def test_tasks_that_end_while_the_broker_is_away(site: Site) -> None:
         assert [received(worker, task["id"]) for task in tasks] == [1, 1]
 
 
+@pytest.mark.faults_long
 def test_a_worker_that_is_to_end_while_the_broker_is_away(site: Site) -> None:
     long = chore("sleep", 1)
     with site.worker(*QUICK) as worker:
@@ -127,6 +133,7 @@ def test_connections_that_are_cut(site: Site) -> None:
         assert received(worker, long["id"]) == 1
 
 
+@pytest.mark.faults_long
 def test_without_adoption_their_messages_stay_behind(site: Site) -> None:
     long = chore("sleep", 2)
     with site.worker(*QUICK, without="adopt") as worker:
@@ -152,6 +159,7 @@ def test_delayed_tasks_are_taken_up_again(site: Site) -> None:
         wait_until(lambda: not site.left())
 
 
+@pytest.mark.faults_long
 def test_nobody_hears_the_events(site: Site) -> None:
     tasks = [chore("sleep", 0.1) for _ in range(12)]
     with site.worker(*QUICK, "-E") as worker:
@@ -183,6 +191,7 @@ def test_what_takes_longer_than_the_visibility_timeout(site: Site) -> None:
         assert [received(worker, step["id"]), received(worker, delayed.id)] == [1, 1]
 
 
+@pytest.mark.faults_long
 def test_without_the_keeper_it_is_delivered_again(site: Site) -> None:
     with site.worker(*QUICK, without="keeper") as worker:
         _, step, delayed = run_long(site, worker)
@@ -198,6 +207,7 @@ def end_slowly(site: Site, ending: WorkerProcess) -> tuple[Any, dict[str, Any]]:
     return handle, step
 
 
+@pytest.mark.faults_long
 @pytest.mark.parametrize("pool", ["threads", "prefork"])
 def test_a_warm_shutdown_longer_than_the_visibility_timeout(site: Site, pool: str) -> None:
     with site.worker("-P", pool, "-c", "2") as ending:
@@ -208,6 +218,7 @@ def test_a_warm_shutdown_longer_than_the_visibility_timeout(site: Site, pool: st
             assert received(other, step["id"]) == 0
 
 
+@pytest.mark.faults_long
 def test_without_the_keeper_another_worker_gets_it(site: Site) -> None:
     with site.worker(*QUICK, without="keeper") as ending:
         _, step = end_slowly(site, ending)
@@ -215,6 +226,7 @@ def test_without_the_keeper_another_worker_gets_it(site: Site) -> None:
             wait_until(lambda: received(other, step["id"]))
 
 
+@pytest.mark.faults_long
 def test_a_broker_that_stands_still_for_longer(site: Site) -> None:
     step = chore("sleep", LONG + 2)
     tasks = [step, chore("echo", "after it", step)]
@@ -230,6 +242,7 @@ def test_a_broker_that_stands_still_for_longer(site: Site) -> None:
         assert lives(worker)
 
 
+@pytest.mark.faults_long
 def test_a_worker_that_is_killed_loses_its_messages_soon(site: Site) -> None:
     with site.worker(*QUICK) as doomed:
         plain = site.app.send_task("chore.sleep", args=[1])
@@ -267,6 +280,7 @@ def test_a_broker_that_forgets_everything(site: Site) -> None:
         assert lives(worker)
 
 
+@pytest.mark.faults_long
 def test_a_broker_that_comes_back_empty(site: Site) -> None:
     tasks = [chore("sleep", 0.3) for _ in range(8)]
     tasks.append(chore("echo", "done", *tasks))
@@ -279,6 +293,7 @@ def test_a_broker_that_comes_back_empty(site: Site) -> None:
         assert lives(worker)
 
 
+@pytest.mark.faults_long
 def test_a_broker_that_comes_back_with_old_data(site: Site, tmp_path: Path) -> None:
     tasks = [chore("sleep", 0.1) for _ in range(8)]
     tasks.append(chore("echo", "done", *tasks))
@@ -309,6 +324,7 @@ def test_every_message_twice(site: Site) -> None:
 # The broker is full
 
 
+@pytest.mark.faults_long
 def test_a_broker_that_is_full(site: Site) -> None:
     tasks = [chore("sleep", 1) for _ in range(3)]
     tasks.append(chore("echo", "done", *tasks))
@@ -422,6 +438,7 @@ def test_garbage_is_set_aside(site: Site) -> None:
     assert "Connection to broker lost" not in text
 
 
+@pytest.mark.faults_long
 @pytest.mark.parametrize("kind", ["no JSON", "a list"])
 def test_the_stock_consumer_ends_with_garbage(site: Site, kind: str) -> None:
     content, _ = GARBAGE[kind]

@@ -12,5 +12,5 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 
 
 def test_a_short_campaign(tmp_path: Path) -> None:
-    counts = campaign(tmp_path / "home", seed=7, faults=15, patience=120)
+    counts = campaign(tmp_path / "home", seed=7, faults=10, patience=120)
     assert counts["graphs"] >= 6

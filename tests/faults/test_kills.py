@@ -14,6 +14,7 @@ from tests.faults.arena import Arena
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
 
 
+@pytest.mark.faults_long
 def test_twenty_kills_while_ten_graphs_run(tmp_path: Path) -> None:
     with Arena(tmp_path / "home", seed=1) as arena:
         runs = [(arena.hand_in(tasks), tasks) for tasks in (arena.graph() for _ in range(10))]
@@ -27,12 +28,12 @@ def test_twenty_kills_while_ten_graphs_run(tmp_path: Path) -> None:
     ("fault", "seconds"),
     [
         ("broker emptied", 60),
-        ("broker restarted", 60),
-        ("postgres restarted", 60),
+        pytest.param("broker restarted", 60, marks=pytest.mark.faults_long),
+        pytest.param("postgres restarted", 60, marks=pytest.mark.faults_long),
         ("both restarted", 60),
-        ("worker frozen", 60),
-        ("worker stopped", 60),
-        ("messages doubled", 60),
+        pytest.param("worker frozen", 60, marks=pytest.mark.faults_long),
+        pytest.param("worker stopped", 60, marks=pytest.mark.faults_long),
+        pytest.param("messages doubled", 60, marks=pytest.mark.faults_long),
     ],
 )
 def test_one_fault_in_the_middle(tmp_path: Path, fault: str, seconds: float) -> None:

@@ -28,8 +28,6 @@ from tests.worker_process import WorkerProcess
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(120)]
 
 QUESTIONS = 8
-#: Seconds for which a server stays away.
-OUTAGE = 6.0
 ROSTER = f"""
 defaults: {{model: "{MODEL}", options: {{num_ctx: 4096, num_predict: 300}}}}
 agents:
@@ -137,8 +135,13 @@ def cut_all_connections() -> None:
         broker.client_kill_filter(_type="normal", skipme=True)
 
 
-@pytest.mark.parametrize("pool", ["threads", "prefork"])
-def test_a_server_that_is_away_costs_no_try(client: Client, roster: Path, pool: str) -> None:
+@pytest.mark.parametrize(
+    ("pool", "outage"),
+    [("threads", 6.0), pytest.param("prefork", 20.0, marks=pytest.mark.faults_long)],
+)
+def test_a_server_that_is_away_costs_no_try(
+    client: Client, roster: Path, pool: str, outage: float
+) -> None:
     model = FaultyModel(words=20, pause=0.1)
     model.reserve()
     with worker_of(model, roster, "-P", pool, "-c", "6") as worker:
@@ -159,7 +162,7 @@ def test_a_server_that_is_away_costs_no_try(client: Client, roster: Path, pool: 
         cut_all_connections()
         wait_until(lambda: "Connection to broker lost" in worker.text())
         died = time.monotonic()
-        while time.monotonic() < died + OUTAGE:
+        while time.monotonic() < died + outage:
             assert_others_run(client)
         assert waiting(later) == QUESTIONS, "what is held back stays so over a new connection"
         assert {early.state, later.state}.isdisjoint({"failed", "succeeded"})
@@ -177,7 +180,9 @@ def test_a_server_that_is_away_costs_no_try(client: Client, roster: Path, pool: 
     assert model.loads >= 2, "it is warmed up whenever it comes back"
 
 
-@pytest.mark.parametrize("mood", [Mood.HANGS, Mood.FULL])
+@pytest.mark.parametrize(
+    "mood", [Mood.HANGS, pytest.param(Mood.FULL, marks=pytest.mark.faults_long)]
+)
 def test_a_server_that_takes_no_calls_costs_no_try(
     client: Client, model: FaultyModel, roster: Path, mood: Mood
 ) -> None:
@@ -209,6 +214,7 @@ def test_answers_that_are_cut_off_are_asked_for_again(
     assert max(tries(handle)) in {1, 2, 3}, "the server was there: this was a try"
 
 
+@pytest.mark.faults_long
 def test_a_server_that_never_ends_an_answer_fails_the_task_in_the_end(
     client: Client, model: FaultyModel, roster: Path
 ) -> None:
