@@ -71,6 +71,22 @@ def test_without_the_claim_every_message_runs(site: Site) -> None:
         wait_until(lambda: max(Counter(site.kinds(handle, "started")).values(), default=0) > 1)
 
 
+# The broker is full
+
+
+@long
+def test_the_stock_consumer_loses_what_a_full_broker_had_accepted(site: Site) -> None:
+    """The control of `test_a_broker_that_is_full` in test_broker."""
+    tasks = [chore("sleep", 1) for _ in range(3)]
+    with site.worker(*QUICK, without="consumer") as worker:
+        handle = site.submit(tasks)
+        site.wait_for(handle, "started", tasks[0])
+        site.broker.config_set("maxmemory", 1)
+        wait_until(lambda: "messages are no longer with the broker" in worker.text())
+        site.broker.config_set("maxmemory", 0)
+        handle.cancel()
+
+
 # Cancelled work
 
 

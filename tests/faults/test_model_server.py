@@ -201,6 +201,38 @@ def test_a_server_that_takes_no_calls_costs_no_try(
         assert_unharmed(more)
 
 
+@pytest.mark.faults_long
+@pytest.mark.parametrize("gate", [True, False])
+def test_without_the_gate_tasks_are_started_in_vain(
+    client: Client, roster: Path, gate: bool
+) -> None:
+    model = FaultyModel()
+    model.reserve()
+    weak = {} if gate else {"app": "tests.faults.weak_app", "FAULTS_WITHOUT": "gate"}
+    with worker_of(model, roster, environ=weak):
+        handle = ask(client)
+        time.sleep(5)
+        started = [event for event in handle.events() if event["kind"] == "started"]
+        assert (not started) == gate
+        handle.cancel()
+
+
+@pytest.mark.faults_long
+@pytest.mark.parametrize("first_word", ["1.5", "60"])
+def test_without_a_limit_a_silent_server_is_waited_for(
+    client: Client, model: FaultyModel, roster: Path, first_word: str
+) -> None:
+    with worker_of(model, roster, FIRST_WORD=first_word) as worker:
+        wait_until(lambda: served_again(worker) == 1)
+        model.mood = Mood.HANGS
+        handle = ask(client, 1)
+        wait_until(lambda: len(model.asked) == 1)
+        time.sleep(6)
+        given_up = "retried" in [event["kind"] for event in handle.events()]
+        assert given_up == (first_word == "1.5")
+        handle.cancel()
+
+
 def test_answers_that_are_cut_off_are_asked_for_again(
     client: Client, model: FaultyModel, roster: Path
 ) -> None:

@@ -13,7 +13,7 @@ from celery_app import celery
 from celery_app.celery import app
 from celery_app.store.execution import ExecutionStore, Released, Standing
 from celery_app.store.records import Claim
-from celery_app.worker import consumer, ending, visibility
+from celery_app.worker import consumer, ending, gate, visibility
 
 __all__ = ["app"]
 
@@ -73,5 +73,7 @@ elif WITHOUT == "claim":
     celery.executions = Unclaimed(celery.database)
 elif WITHOUT == "patience":
     celery.executions = ExecutionStore(celery.database.impatient())
+elif WITHOUT == "gate":
+    app.steps["consumer"].discard(gate.GateStep)
 else:
     app.conf.worker_consumer = Consumer
