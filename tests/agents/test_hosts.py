@@ -26,10 +26,10 @@ from agents.hosts import HostPool
 from agents.model import ChatRequest, Message
 from agents.ollama import Limits, OllamaModel
 from agents.slots import Slots
+from tests.agents.conftest import Serve
 from tests.agents.ollama_server import (
     Answer,
     End,
-    OllamaServer,
     Reached,
     Until,
     done,
@@ -40,17 +40,9 @@ from tests.agents.ollama_server import (
 )
 from tests.faults.model_faults import MODEL, FaultyModel, Mood
 
-Serve = Callable[..., OllamaServer]
-
 QUESTION = ChatRequest("tiny", (Message("user", "Hello?"),))
 ASKED = ChatRequest(MODEL, (Message("user", "Hello?"),))
 LIMITS = Limits(connect=1, first=5, silence=5)
-
-
-@pytest.fixture
-def serve() -> Iterator[Serve]:
-    with ExitStack() as stack:
-        yield lambda *answers: stack.enter_context(OllamaServer(*answers))
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
@@ -31,6 +31,7 @@ from agents.errors import (
 from agents.model import ChatRequest, Message
 from agents.ollama import Limits, OllamaModel
 from agents.wire import Wire
+from tests.agents.conftest import Serve
 from tests.agents.ollama_server import (
     Answer,
     End,
@@ -46,8 +47,6 @@ from tests.agents.ollama_server import (
     whole,
 )
 
-Serve = Callable[..., OllamaServer]
-
 QUESTION = ChatRequest("tiny", (Message("user", "Hello?"),))
 LIMITS = Limits(connect=0.3, first=30, silence=30)
 QUICK = Limits(connect=2, first=2, silence=2)
@@ -57,12 +56,6 @@ STUCK = Answer((part("Good"), End.SILENCE))
 TALKATIVE = Answer((Forever(part("word ")),))
 BLANK = Answer((Forever(part("")),))
 BUSY = refusal(503, "server busy")
-
-
-@pytest.fixture
-def serve() -> Iterator[Serve]:
-    with ExitStack() as stack:
-        yield lambda *answers: stack.enter_context(OllamaServer(*answers))
 
 
 @pytest.fixture

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import asdict
 from itertools import pairwise
 
@@ -33,6 +31,7 @@ from agents.faults import check_window
 from agents.model import ChatOptions, ChatRequest, Message, Reply, Usage
 from agents.ollama import Limits, OllamaModel
 from agents.wire import escape_line_ends
+from tests.agents.conftest import Serve
 from tests.agents.ollama_server import (
     Answer,
     End,
@@ -45,8 +44,6 @@ from tests.agents.ollama_server import (
     whole,
 )
 
-Serve = Callable[..., OllamaServer]
-
 QUESTION = ChatRequest("tiny", (Message("system", "Be short."), Message("user", "Hello?")))
 SMALL = ChatOptions(num_ctx=2048)
 LONG = ChatRequest("tiny", (Message("user", "letters " * 1400),), options=SMALL)
@@ -55,12 +52,6 @@ QUICK = Limits(connect=2.0, first=2.0, silence=2.0)
 
 class Box(BaseModel):
     width: int
-
-
-@pytest.fixture
-def serve() -> Iterator[Serve]:
-    with ExitStack() as stack:
-        yield lambda *answers: stack.enter_context(OllamaServer(*answers))
 
 
 def chat(server: OllamaServer, request: ChatRequest = QUESTION) -> Reply:
