@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from celery import Celery
+from celery.app.amqp import AMQP
 from kombu import Connection
 from kombu.transport import TRANSPORT_ALIASES, redis
 
@@ -41,8 +42,25 @@ class Transport(redis.Transport):
 TRANSPORT_ALIASES[_ALIAS] = f"{__name__}:{Transport.__name__}"
 
 
+class SendingConnection(Connection):
+    """A connection that shows the address as it was given; Flower asks it which broker this is."""
+
+    def as_uri(self, *args: Any, **kwargs: Any) -> str:
+        """Return the address."""
+        shown: str = super().as_uri(*args, **kwargs)
+        return shown.replace(_ALIAS, "redis", 1)
+
+
+class Messages(AMQP):
+    """What the app uses to make connections and messages."""
+
+    Connection = SendingConnection
+
+
 class App(Celery):
     """A Celery app that sends with our transport, if the broker is a Redis."""
+
+    amqp_cls = f"{__name__}:{Messages.__name__}"
 
     def connection_for_write(self, url: str | None = None, **kwargs: Any) -> Connection:
         """Return a connection to send with."""

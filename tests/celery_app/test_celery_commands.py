@@ -106,3 +106,13 @@ def test_the_pool_is_the_one_that_was_asked_for(
     """Threads unless the command line says otherwise; `worker_pool` would overrule `-P prefork`."""
     with WorkerProcess(*args, "-c", "2") as worker:
         assert len(psutil.Process(worker.process.pid).children()) == children
+
+
+def test_the_broker_is_shown_as_it_was_given(client: Client) -> None:
+    """Flower chooses by this address how to look into the queues."""
+    from celery_app.celery import app, settings
+
+    with app.connection() as connection:
+        shown = connection.as_uri(include_password=True)
+        assert settings.broker_url.startswith(shown.split("?")[0])
+        assert connection.transport_cls == "agentredis"
