@@ -120,7 +120,7 @@ def freeze_one(site: Site, without: str | None = None) -> tuple[dict[str, Any], 
     Returns:
         The step, and the processes that were first and second.
     """
-    step = own("deaf", 5)
+    step = own("pause", 5)
     with site.worker(*QUICK, without=without) as first:
         handle = site.submit([step])
         site.wait_for(handle, "started", step)
