@@ -13,7 +13,7 @@ from celery_app import celery
 from celery_app.celery import app
 from celery_app.store.execution import ExecutionStore, Released, Standing
 from celery_app.store.records import Claim
-from celery_app.worker import consumer, ending, gate, visibility
+from celery_app.worker import consumer, ending, visibility
 
 __all__ = ["app"]
 
@@ -74,6 +74,9 @@ elif WITHOUT == "claim":
 elif WITHOUT == "patience":
     celery.executions = ExecutionStore(celery.database.impatient())
 elif WITHOUT == "gate":
+    # Here, since it takes the stores as they are when it is imported.
+    from celery_app.worker import gate
+
     app.steps["consumer"].discard(gate.GateStep)
 else:
     app.conf.worker_consumer = Consumer
