@@ -112,9 +112,9 @@ class Executor:
         claim = self._claim(task_id, name)
         if claim is None:
             return task_id
-        if claim.backlog is not None:
-            self._supply(claim.backlog)
         with self._keeper.hold(claim, since) as lease:
+            if claim.backlog is not None:
+                self._supply(claim.backlog)
             execution = Execution(lease)
             token = _current.set(execution)
             try:
@@ -137,7 +137,10 @@ class Executor:
         now = time.monotonic()
         if now >= self._supplied_at + _SUPPLY_SECONDS:
             self._supplied_at = now
-            self._queue.publish(self._executions.release(queue))
+            try:
+                self._queue.publish(self._executions.release(queue))
+            except ServiceUnavailable:
+                logger.debug("queue %s is supplied by the next one", queue, exc_info=True)
 
     def _claim(self, task_id: str, name: str) -> Claim | None:
         found = self._executions.claim(task_id, name, OWNER, self._keeper.seconds)
