@@ -73,7 +73,7 @@ def test_every_key_has_the_specified_value_when_it_is_left_out(tmp_path: Path) -
 
 def test_the_commented_additions_of_the_shipped_file_are_known(tmp_path: Path) -> None:
     text = re.sub(
-        r"^( *)# (?=[a-z_ ]+:( |$))",
+        r'^( *)# (?=(?:[a-z_ ]+| *"[^"]+"):( |$))',
         r"\1",
         (CONFIG / "system.yaml").read_text(),
         flags=re.MULTILINE,
@@ -84,6 +84,7 @@ def test_the_commented_additions_of_the_shipped_file_are_known(tmp_path: Path) -
     assert settings.imports == ["reports.tasks"]
     assert settings.leases.renew_seconds == 5
     assert settings.recovery.enabled
+    assert settings.limits["agent:writer"].per_second == 100 / 60
     assert settings.worker.pool == "threads"
     assert settings.agents_file == tmp_path / "agents.yaml"
     assert settings.ollama_hosts[1:] == ["http://gpu2:11434", "https://models.example.org"]
