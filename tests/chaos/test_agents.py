@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from celery_app.client import Client, TaskHandle
+from celery_app.errors import WaitTimeout
 from tests.worker_process import WorkerProcess
 
 pytestmark = [pytest.mark.chaos, pytest.mark.model, pytest.mark.timeout(300)]
@@ -71,6 +72,20 @@ def test_a_worker_dies_between_the_plan_and_the_subtasks(
     with WorkerProcess():
         assert handle.result(timeout=200).strip()
     assert_planned_once_and_nothing_asked_twice(handle)
+
+
+@pytest.mark.faults_long
+def test_without_recovery_the_subtasks_are_never_sent(
+    client: Client, document: Path, tmp_path: Path
+) -> None:
+    off = {"AI_AGENT__RECOVERY__ENABLED": "false"}
+    with WorkerProcess(AI_AGENT_CRASH_AT=f"after-expand:{tmp_path / 'died'}", **off) as doomed:
+        handle = submit(client, document)
+        assert doomed.wait(timeout=120) == -9
+    with WorkerProcess(**off), pytest.raises(WaitTimeout):
+        handle.result(timeout=15)
+    assert {task["attempts"] for task in handle.tree()["tasks"]} == {0}
+    handle.cancel()
 
 
 def test_a_worker_dies_in_the_middle_of_a_model_call(client: Client, document: Path) -> None:
