@@ -25,12 +25,14 @@ from celery_app.settings import SystemSettings
 from celery_app.stack.profile import current_settings, ensure_stack
 from celery_app.store.execution import ExecutionStore
 from celery_app.store.graphs import GraphStore
+from celery_app.store.runs import RunStore
 from celery_app.store.tasks import TaskStore
 from workflows.task import Task
 
 #: Celery task modules of this package; a user's own come from `imports:` in system.yaml.
 INCLUDE = (
     "celery_app.worker.work",
+    "celery_app.worker.steps",
     "celery_app.worker.chores",
     "celery_app.worker.gate",
     "celery_app.worker.memory",
@@ -96,6 +98,7 @@ database = Database(settings.database_url)
 store = TaskStore(database)
 graphs = GraphStore(database)
 executions = ExecutionStore(database)
+runs = RunStore(database)
 
 app = App(
     settings.system.name, task_cls="celery_app.worker.base_task:AgentTask", set_as_current=True

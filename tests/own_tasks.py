@@ -50,3 +50,31 @@ def pause(seconds: float) -> int:
 @shared_task(name="own.hoard")
 def hoard(megabytes: int) -> int:
     return len(bytearray(megabytes * 2**20))
+
+
+@shared_task(name="own.note")
+def note(file: str, line: str) -> None:
+    with open(file, "a") as notes:
+        notes.write(f"{line}\n")
+
+
+@shared_task(name="own.count")
+def count(file: str, word: str) -> str:
+    with open(os.path.join(os.path.dirname(file), "counted"), "a") as counted:
+        counted.write(f"{word}\n")
+    return word
+
+
+@shared_task(name="own.needs_file")
+def needs_file(file: str, word: str) -> str:
+    count(file, word)
+    if word == "b" and not os.path.exists(file):
+        raise FileNotFoundError(f"no {file}")
+    return word
+
+
+@shared_task(name="own.third_line")
+def third_line(file: str) -> None:
+    with open(os.path.join(os.path.dirname(file), "counted")) as counted:
+        if len(counted.readlines()) < 3:
+            raise Wobble("too few")

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from workflows.step import WorkflowStep
 
-__all__ = ["aftermath", "fallbacks", "needs", "upstream"]
+__all__ = ["aftermath", "downstream", "fallbacks", "needs", "upstream", "waits_for"]
 
 
 def fallbacks(steps: Iterable[WorkflowStep]) -> dict[str, str]:
@@ -41,6 +41,41 @@ def needs(steps: Sequence[WorkflowStep]) -> dict[str, tuple[str, ...]]:
     return needed
 
 
+def waits_for(steps: Sequence[WorkflowStep]) -> dict[str, tuple[str, ...]]:
+    """Return what must have ended, however it did, before it is known whether each step runs.
+
+    That is what the step needs, and what may stand in for that.
+    """
+    fallback = {step.id: step.fallback for step in steps}
+    waits = {}
+    for step_id, needed in needs(steps).items():
+        found = dict.fromkeys(needed)
+        stack = [] if step_id in fallback.values() else list(needed)
+        while stack:
+            instead = fallback.get(stack.pop())
+            if instead is not None and instead not in found:
+                found[instead] = None
+                stack.append(instead)
+        waits[step_id] = tuple(found)
+    return waits
+
+
+def downstream(needed: Mapping[str, Sequence[str]], begin: Iterable[str]) -> frozenset[str]:
+    """Return the given steps and all that follows them."""
+    after: dict[str, list[str]] = {}
+    for step_id, earlier in needed.items():
+        for each in earlier:
+            after.setdefault(each, []).append(step_id)
+    found: set[str] = set()
+    stack = list(begin)
+    while stack:
+        step_id = stack.pop()
+        if step_id not in found:
+            found.add(step_id)
+            stack.extend(after.get(step_id, ()))
+    return frozenset(found)
+
+
 def upstream(needed: Mapping[str, Sequence[str]], step: str) -> frozenset[str]:
     """Return all that has ended when `step` starts."""
     found: set[str] = set()
@@ -55,15 +90,4 @@ def upstream(needed: Mapping[str, Sequence[str]], step: str) -> frozenset[str]:
 
 def aftermath(steps: Sequence[WorkflowStep]) -> frozenset[str]:
     """Return the steps that run on failure or always, and all that follows them."""
-    after: dict[str, list[str]] = {step.id: [] for step in steps}
-    for step_id, earlier in needs(steps).items():
-        for each in earlier:
-            after[each].append(step_id)
-    found: set[str] = set()
-    stack = [step.id for step in steps if step.run_on != "success"]
-    while stack:
-        step_id = stack.pop()
-        if step_id not in found:
-            found.add(step_id)
-            stack.extend(after[step_id])
-    return frozenset(found)
+    return downstream(needs(steps), (step.id for step in steps if step.run_on != "success"))

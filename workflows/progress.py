@@ -26,7 +26,7 @@ from workflows.edges import aftermath, fallbacks, needs, upstream
 from workflows.state import StepStatus, TaskState
 from workflows.workflow import SkipReason, StepResult, Workflow, WorkflowInstance
 
-__all__ = ["Outlook", "failure", "names", "outlook", "seen"]
+__all__ = ["Outlook", "failure", "gave_up", "names", "outlook", "seen"]
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,12 @@ def seen(workflow: Workflow, results: Mapping[str, StepResult]) -> dict[str, Ste
     """Return the results as other steps see them: a fallback's output stands for the failed step's."""
     run = _Run(workflow, dict(results))
     return {step: run.seen(step) for step in results}
+
+
+def gave_up(workflow: Workflow, results: Mapping[str, StepResult]) -> set[str]:
+    """Return the steps that failed or were cancelled, and that nothing makes up for."""
+    run = _Run(workflow, dict(results))
+    return {step.id for step in workflow.steps if run.broke(step.id)}
 
 
 def failure(

@@ -18,11 +18,12 @@ from typing import Any
 from celery import bootsteps, signals
 from sqlalchemy import text
 
-from celery_app.celery import app, database, executions, queue, settings
+from celery_app.celery import app, database, executions, queue, runs, settings
 from celery_app.orchestrator.deadlines import Deadlines
 from celery_app.postgres.connection import Database
 from celery_app.queues import PriorityQueue
 from celery_app.store.execution import ExecutionStore
+from celery_app.store.runs import RunStore
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ class Recovery:
     Args:
         database: Holds the lock that makes passes exclusive.
         executions: The graph's rows.
+        runs: Runs of workflows, whose questions and steps have their time.
         queue: Where things are sent again.
         deadlines: Tells which of them will be missed.
         grace: Seconds after which something that should have moved is taken to be lost.
@@ -46,6 +48,7 @@ class Recovery:
 
     database: Database
     executions: ExecutionStore
+    runs: RunStore
     queue: PriorityQueue
     deadlines: Deadlines
     grace: float
@@ -64,6 +67,7 @@ class Recovery:
 
     def release_due(self) -> int:
         """Send what is due, or has its turn now; return how many."""
+        self.queue.publish(self.runs.end_late())
         found = self.executions.release_all()
         self.queue.publish(found)
         return len(found)
@@ -99,7 +103,7 @@ def recovery() -> Recovery:
     """Return the recovery of the app as it is configured."""
     configured = settings.recovery
     return Recovery(
-        database, executions, queue, _deadlines, configured.grace, configured.poison_limit
+        database, executions, runs, queue, _deadlines, configured.grace, configured.poison_limit
     )
 
 

@@ -8,6 +8,7 @@ Invariants
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple
 from typing import Any
@@ -18,12 +19,13 @@ from celery_app.errors import LeaseLost
 from celery_app.postgres.connection import Database, insert_rows
 from celery_app.store.execution import Released, released
 from celery_app.store.payload import pack
-from celery_app.store.records import Claim, NewEdge, NewGraph, NewTask
+from celery_app.store.records import Claim, NewEdge, NewGraph, NewRun, NewTask, Start
 from workflows.state import TaskState
 
 _TASK_COLUMNS = (
     "id", "root_id", "parent_id", "position", "name", "type", "agent", "queue", "priority", "unmet",
-    "chain", "idempotency_key", "timeout", "deadline", "quotas", "amounts", "budgets", "state", "spec",
+    "chain", "idempotency_key", "timeout", "deadline", "quotas", "amounts", "budgets", "step", "state",
+    "spec",
 )  # fmt: skip
 _EDGE_COLUMNS = ("task_id", "body_id", "position", "need")
 
@@ -43,26 +45,42 @@ class GraphStore:
 
         Edges may come from tasks that are there already, whatever their state.
         """
-        return self.database.transaction(lambda connection: _insert(connection, graph))
+        return self.database.transaction(lambda connection: insert_graph(connection, graph))
 
-    def expand(self, claim: Claim, graph: NewGraph, plan: dict[str, Any]) -> Released:
-        """Replace a claimed planning task by its subtasks, in one fenced transaction.
+    def expand(
+        self,
+        claim: Claim,
+        graph: NewGraph,
+        *,
+        phase: str,
+        plan: dict[str, Any] | None = None,
+        spec: dict[str, Any] | None = None,
+    ) -> Released:
+        """Replace a claimed task by its subtasks, in one fenced transaction.
 
-        The task's next phase is ``task.collect``, released when the edges into it are met.
+        Args:
+            claim: The task.
+            graph: Its subtasks.
+            phase: What the task does next, once the edges into it are met.
+            plan: The plan that they were made of, to be kept.
+            spec: What the task is from now on; by default what it was.
 
         Raises:
             LeaseLost: Somebody else owns the task; nothing was written.
         """
 
         def work(connection: Connection) -> Released:
+            tokens = plan["tokens"] if plan else {"prompt": 0, "generated": 0}
             changed = connection.execute(
                 text(
                     """
-                    UPDATE task SET state = 'expanded', name = 'task.collect', unmet = :unmet,
-                           owner = NULL, lease_until = NULL,
+                    UPDATE task SET state = 'expanded', name = :phase, unmet = :unmet,
+                           spec = coalesce(:spec, spec), owner = NULL, lease_until = NULL,
                            -- What it took to plan is free again; a key is for all of its work.
                            quotas = ARRAY(SELECT q FROM unnest(quotas) AS q WHERE q LIKE 'key:%'),
                            amounts = ARRAY(SELECT 1 FROM unnest(quotas) AS q WHERE q LIKE 'key:%'),
+                           expires_at = CASE WHEN step IS NOT NULL OR name = 'workflow.call'
+                                             THEN started_at + make_interval(secs => timeout) END,
                            prompt_tokens = prompt_tokens + :prompt,
                            generated_tokens = generated_tokens + :generated
                      WHERE id = :id AND fence = :fence AND state = 'running' RETURNING id
@@ -71,16 +89,66 @@ class GraphStore:
                 {
                     "id": claim.id,
                     "fence": claim.fence,
+                    "phase": phase,
+                    "spec": None if spec is None else pack(spec),
                     "unmet": sum(edge.body == claim.id for edge in graph.edges),
-                    "prompt": plan["tokens"]["prompt"],
-                    "generated": plan["tokens"]["generated"],
+                    **tokens,
                 },
             ).first()
             if changed is None:
                 raise LeaseLost(f"task {claim.id} is no longer ours to expand; nothing was written")
-            _insert_plan(connection, claim.id, plan)
+            if plan is not None:
+                _insert_plan(connection, claim.id, plan)
             _note(connection, [(claim.id, claim.root_id, "expanded")])
-            return _insert(connection, graph)
+            return insert_graph(connection, graph)
+
+        return self.database.transaction(work)
+
+    def become(self, claim: Claim, graph: NewGraph) -> Released:
+        """Replace a claimed task by another one of the same id, which has its turn as any other.
+
+        Args:
+            claim: The task.
+            graph: The other one, alone, with its limits.
+
+        Raises:
+            LeaseLost: Somebody else owns the task; nothing was written.
+        """
+        [task] = graph.tasks
+
+        def work(connection: Connection) -> Released:
+            _describe_limits(connection, graph)
+            changed = connection.execute(
+                text(
+                    """
+                    WITH changed AS (
+                        UPDATE task SET state = 'queued', name = :name, queue = :queue, type = :type,
+                               agent = :agent, timeout = :timeout, quotas = :quotas, amounts = :amounts,
+                               spec = :spec, queued_at = clock_timestamp(), published_at = NULL,
+                               due_at = NULL, owner = NULL, lease_until = NULL
+                         WHERE id = :id AND fence = :fence AND state = 'running' RETURNING id, root_id
+                    )
+                    INSERT INTO event (task_id, root_id, kind) SELECT id, root_id, 'queued' FROM changed
+                    RETURNING task_id
+                    """
+                ),
+                {
+                    "fence": claim.fence,
+                    "id": claim.id,
+                    "name": task.name,
+                    "queue": task.queue,
+                    "type": task.type,
+                    "agent": task.agent,
+                    "timeout": task.timeout,
+                    "quotas": list(task.quotas),
+                    "amounts": list(task.amounts),
+                    "spec": pack(task.spec),
+                },
+            ).first()
+            if changed is None:
+                raise LeaseLost(f"task {claim.id} is no longer ours; nothing was written")
+            # The step has left the window of its old queue.
+            return _release(connection, {task.queue, claim.backlog or task.queue})
 
         return self.database.transaction(work)
 
@@ -96,7 +164,8 @@ class GraphStore:
         return released(self.database.rows("SELECT * FROM retry_task(:id)", id=task_id))
 
 
-def _insert(connection: Connection, graph: NewGraph) -> Released:
+def insert_graph(connection: Connection, graph: NewGraph) -> Released:
+    """Write a graph; return what is to be published once that is committed."""
     tasks, edges = graph.tasks, graph.edges
     if not tasks:
         return {}
@@ -104,6 +173,8 @@ def _insert(connection: Connection, graph: NewGraph) -> Released:
     insert_rows(
         connection, "task", _TASK_COLUMNS, [_task_row(task) for task in tasks], "(id) DO NOTHING"
     )
+    _insert_runs(connection, graph.runs)
+    _copy_outcomes(connection, graph)
     if edges:
         rows = [(edge.task, edge.body, edge.position, edge.need) for edge in edges]
         insert_rows(connection, "edge", _EDGE_COLUMNS, rows, "DO NOTHING")
@@ -128,10 +199,68 @@ def _insert(connection: Connection, graph: NewGraph) -> Released:
         ),
         {"ids": ids},
     )
-    queues = sorted({task.queue for task in tasks})
+    return _release(connection, {task.queue for task in tasks})
+
+
+def _release(connection: Connection, queues: Iterable[str]) -> Released:
     return released(
-        connection.execute(text("SELECT * FROM release_ready(:queues)"), {"queues": queues})
+        connection.execute(
+            text("SELECT * FROM release_ready(:queues)"), {"queues": sorted(set(queues))}
+        )
     )
+
+
+def _copy_outcomes(connection: Connection, graph: NewGraph) -> None:
+    for new, old in graph.copies:
+        connection.execute(
+            text(
+                """
+                WITH taken AS (
+                    UPDATE task n
+                       SET state = o.state, result = o.result, skipped_for = o.skipped_for, name = o.name,
+                           agent = o.agent, spec = o.spec, started_at = o.started_at,
+                           finished_at = o.finished_at, reason = 'reused from run ' || o.parent_id
+                      FROM task o WHERE n.id = :new AND o.id = :old RETURNING n.id, n.root_id
+                )
+                INSERT INTO event (task_id, root_id, kind) SELECT id, root_id, 'reused' FROM taken
+                """
+            ),
+            {"new": new, "old": old},
+        )
+
+
+def _insert_runs(connection: Connection, runs: Sequence[NewRun]) -> None:
+    definitions = {digest: body for run in runs for digest, body in sorted(run.definitions.items())}
+    if definitions:
+        rows = [(digest, body["name"], pack(body)) for digest, body in definitions.items()]
+        insert_rows(connection, "definition", ("digest", "name", "body"), rows, "DO NOTHING")
+    for run in runs:
+        start = run.start or Start()
+        connection.execute(
+            text(
+                """
+                INSERT INTO run (id, workflow, digest, generation, inside, context, inputs, trigger, due,
+                                 event, forked_from)
+                VALUES (:id, :workflow, :digest, :generation, :inside, :context, :inputs, :trigger, :due,
+                        :event, :forked_from)
+                ON CONFLICT (id) DO UPDATE SET generation = excluded.generation, inputs = excluded.inputs,
+                                               context = excluded.context
+                """
+            ),
+            {
+                "id": run.id,
+                "workflow": run.workflow,
+                "digest": run.digest,
+                "generation": run.generation,
+                "inside": json.dumps(run.inside),
+                "context": pack(run.context),
+                "inputs": pack(run.inputs),
+                "trigger": start.trigger,
+                "due": start.due,
+                "event": None if start.event is None else pack(start.event),
+                "forked_from": run.forked_from,
+            },
+        )
 
 
 def _task_row(task: NewTask) -> list[Any]:

@@ -39,6 +39,35 @@ class NewTask:
     quotas: tuple[str, ...] = ()
     amounts: tuple[float, ...] = ()
     budgets: tuple[str, ...] = ()
+    step: str | None = None
+
+
+@dataclass(frozen=True)
+class NewRun:
+    """A run of a workflow that is about to be written; its task has the same id.
+
+    `definitions` are the workflow and those inside it, by hash, and `inside` the hashes of the latter.
+    """
+
+    id: str
+    workflow: str
+    digest: str
+    inputs: dict[str, Any]
+    context: dict[str, Any] = field(default_factory=dict)
+    definitions: dict[str, dict[str, Any]] = field(default_factory=dict)
+    inside: dict[str, str] = field(default_factory=dict)
+    generation: int = 0
+    start: Start | None = None
+    forked_from: str | None = None
+
+
+@dataclass(frozen=True)
+class Start:
+    """What started a run, if not a person: the trigger, when it was due, and its event."""
+
+    trigger: str | None = None
+    due: datetime | None = None
+    event: Any = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +107,9 @@ class NewGraph:
     edges: list[NewEdge] = field(default_factory=list)
     quotas: list[NewQuota] = field(default_factory=list)
     budgets: list[NewBudget] = field(default_factory=list)
+    runs: list[NewRun] = field(default_factory=list)
+    #: Tasks that are over, each with the one whose outcome it takes over.
+    copies: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -134,6 +166,8 @@ class TaskRecord:
     generated_tokens: int
     cause: str | None
     reason: str | None
+    step: str | None
+    skipped_for: str | None
     risk: str | None
     budgets: tuple[str, ...]
     spec: dict[str, Any]
@@ -163,6 +197,8 @@ class TaskRecord:
             generated_tokens=row.generated_tokens,
             cause=row.cause,
             reason=row.reason,
+            step=row.step,
+            skipped_for=row.skipped_for,
             risk=row.risk,
             budgets=tuple(row.budgets),
             spec=unpack(row.spec),
@@ -207,10 +243,20 @@ class TaskRecord:
         if self.error is not None:
             return {key: self.error[key] for key in ("type", "message") if key in self.error}
         if self.state == TaskState.SKIPPED:
-            return {"type": "Skipped", "message": f"task {self.cause} did not succeed"}
+            return {"type": "Skipped", "message": skipped_for(self.skipped_for, self.cause)}
         if self.state == TaskState.CANCELLED:
             return {"type": "Cancelled", "message": f"cancelled with task {self.cause}"}
         return None
+
+
+def skipped_for(why: str | None, cause: str | None) -> str:
+    """Return in words why a task was skipped."""
+    known = {
+        "condition": "its condition did not hold",
+        "unused": "what it stands in for did not fail",
+        "failure": "something before it failed",
+    }
+    return known.get(why or "", f"task {cause} did not succeed")
 
 
 def _iso(moment: datetime | None) -> str | None:

@@ -49,6 +49,26 @@ def draw_subtasks(
     return drawing.graph
 
 
+def draw_in_place(claim: Claim, task: Task, choose_agent: ChooseAgent, limits: Limits) -> NewGraph:
+    """Return the row of a task that takes the place of a claimed one."""
+    drawing = _Drawing(choose_agent, limits, root_id=claim.root_id)
+    above = _Above(claim.spec.get("project"), claim.budgets)
+    drawing.add(task, position=0, waits_for=[], parent_id=claim.parent_id, above=above)
+    return drawing.graph
+
+
+def draw_sink(task: Task, name: str, limits: Limits) -> NewGraph:
+    """Return the row of a task that is the end of a graph yet to be drawn, and runs `name` then."""
+    drawing = _Drawing(_nobody, limits, root_id=str(task.id))
+    way = _Way(name, DEFAULT_QUEUE, taken=tuple(limits.taken(task, None)))
+    drawing.add(task, position=0, waits_for=[], way=way)
+    return drawing.graph
+
+
+def _nobody(task: Task) -> AgentProfile:
+    raise AssertionError(f"task {task.id} is not for an agent")
+
+
 @dataclass(frozen=True)
 class _Above:
     """What a task has from those above it."""

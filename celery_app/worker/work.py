@@ -85,7 +85,9 @@ def plan(**_: Any) -> None:
         cancel=execution.lease.ended,
     )
     drawn = draw_subtasks(claim, planner.subtasks(made, task), choose_agent, limits())
-    execution.delegated = graphs.expand(claim, drawn, made.model_dump(mode="json"))
+    execution.delegated = graphs.expand(
+        claim, drawn, phase="task.collect", plan=made.model_dump(mode="json")
+    )
     crash_point("after-expand")
 
 
