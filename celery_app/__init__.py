@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from celery_app.celery import app
-    from celery_app.client import Client, TaskHandle
+    from celery_app.client import Client
+    from celery_app.handles import RunHandle, TaskHandle
     from celery_app.orchestrator.task_manager import TaskManager
+    from celery_app.orchestrator.workflow_engine import WorkflowEngine
     from celery_app.queues import PriorityQueue
 
 __version__ = "0.1.0"
@@ -19,12 +21,22 @@ __version__ = "0.1.0"
 _HOMES = {
     "app": "celery_app.celery",
     "Client": "celery_app.client",
-    "TaskHandle": "celery_app.client",
+    "TaskHandle": "celery_app.handles",
+    "RunHandle": "celery_app.handles",
     "TaskManager": "celery_app.orchestrator.task_manager",
+    "WorkflowEngine": "celery_app.orchestrator.workflow_engine",
     "PriorityQueue": "celery_app.queues",
 }
 
-__all__ = ["Client", "PriorityQueue", "TaskHandle", "TaskManager", "app"]
+__all__ = [
+    "Client",
+    "PriorityQueue",
+    "RunHandle",
+    "TaskHandle",
+    "TaskManager",
+    "WorkflowEngine",
+    "app",
+]
 
 
 def __getattr__(name: str) -> Any:

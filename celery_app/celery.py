@@ -17,12 +17,14 @@ from click.core import ParameterSource
 from agents.agent_manager import AgentManager
 from agents.profile import AgentProfile, AgentType
 from celery_app.broker import App
+from celery_app.errors import ConfigurationError
 from celery_app.postgres.bootstep import ResultBackendStep
 from celery_app.postgres.connection import Database
 from celery_app.postgres.migrate import migrate
 from celery_app.queues import DEFAULT_QUEUE, PRIORITY_STEPS, PriorityQueue, all_queues
 from celery_app.settings import SystemSettings
 from celery_app.stack.profile import current_settings, ensure_stack
+from celery_app.store.approvals import ApprovalStore
 from celery_app.store.execution import ExecutionStore
 from celery_app.store.graphs import GraphStore
 from celery_app.store.runs import RunStore
@@ -99,6 +101,7 @@ store = TaskStore(database)
 graphs = GraphStore(database)
 executions = ExecutionStore(database)
 runs = RunStore(database)
+approvals = ApprovalStore(database)
 
 app = App(
     settings.system.name, task_cls="celery_app.worker.base_task:AgentTask", set_as_current=True
@@ -118,6 +121,21 @@ def agent_manager() -> AgentManager:
 def choose_agent(task: Task) -> AgentProfile:
     """Return the agent that is to perform a task."""
     return agent_manager().choose(task).profile
+
+
+def task_names() -> list[str]:
+    """Return the wire names of all registered tasks, the user's own included.
+
+    Raises:
+        ConfigurationError: A module of `imports` cannot be imported.
+    """
+    try:
+        app.loader.import_default_modules()
+    except ImportError as error:
+        raise ConfigurationError(
+            f"a module of `imports` cannot be imported: {error}; correct imports or PYTHONPATH"
+        ) from error
+    return [name for name in app.tasks if not name.startswith("celery.")]
 
 
 def prepare() -> None:

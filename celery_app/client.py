@@ -1,116 +1,36 @@
-"""`Client`: what a Python program uses to hand in work and to wait for it.
+"""`Client`: what a Python program uses to hand in work.
 
-Invariant: a client keeps nothing. A handle is an id; another process can make the same handle and
-wait for the same result.
+Invariant: a client keeps nothing. What it gives are handles, which any other process can make too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any
 from uuid import UUID
 
-from celery.exceptions import TimeoutError as CeleryTimeout
-from celery.result import AsyncResult
-
 from agents.presence import check_presence
-from celery_app.celery import agent_manager, app, database, prepare, store
-from celery_app.errors import WaitTimeout
+from celery_app.celery import agent_manager, database, prepare
+from celery_app.handles import RunHandle, TaskHandle
 from celery_app.orchestrator import budgets
-from celery_app.orchestrator.following import follow as follow_events
 from celery_app.orchestrator.task_manager import TaskManager
+from celery_app.orchestrator.workflow_engine import WorkflowEngine
+from celery_app.orchestrator.workflow_files import WorkflowFiles
 from celery_app.stack.profile import current_settings
 from celery_app.store.journal import JournalStore
 from celery_app.worker.binding import chat_model
 from workflows.errors import InvalidTask
 from workflows.plan import CallEstimate
 from workflows.task import Priority, ResourceRequirements, Task, TaskInput, TaskType
+from workflows.workflow import Workflow
 
 #: What a step is taken to need until an agent has been measured.
 _UNMEASURED = CallEstimate(prompt=500, generated=100, seconds=5.0)
 #: Bytes of the largest file that is taken as an input.
 LONGEST_INPUT = 1_000_000
-
-
-class TaskHandle:
-    """A task that was handed in.
-
-    Args:
-        task_id: Its id, which is its Celery id.
-    """
-
-    def __init__(self, task_id: UUID | str, manager: TaskManager | None = None) -> None:
-        self.id = UUID(str(task_id))
-        self._manager = manager or TaskManager()
-
-    def __repr__(self) -> str:
-        return f"TaskHandle({str(self.id)!r})"
-
-    @property
-    def state(self) -> str:
-        """The task's present state."""
-        return str(self._manager.get(self.id).state)
-
-    def result(self, timeout: float | None = None) -> Any:
-        """Wait for the result; woken by a push from Postgres.
-
-        Args:
-            timeout: Seconds to wait; by default as long as it takes.
-
-        Raises:
-            TaskFailed: It did not succeed (TaskCancelled, TaskSkipped where that is the reason).
-            WaitTimeout: It is not over yet; it goes on.
-        """
-        try:
-            return AsyncResult(str(self.id), app=app).get(timeout=timeout)
-        except CeleryTimeout as error:
-            raise WaitTimeout(
-                f"task {self.id} is {self.state} after {timeout:g} s; it goes on: "
-                f"`ai-agent task wait {self.id}`"
-            ) from error
-
-    @overload
-    def events(self, after: int = 0) -> list[dict[str, Any]]: ...
-
-    @overload
-    def events(
-        self, after: int = 0, *, follow: Literal[True], text: bool = False
-    ) -> Iterator[dict[str, Any]]: ...
-
-    def events(
-        self, after: int = 0, *, follow: bool = False, text: bool = False
-    ) -> list[dict[str, Any]] | Iterator[dict[str, Any]]:
-        """Return what happened in the task's run, oldest first, from the event after `after` on.
-
-        Args:
-            after: The id of the last event that is known.
-            follow: Go on until the run is over, with each event as it happens.
-            text: While following, also what the models say as they say it, as events of the kind
-                ``text`` with ``task_id``, ``attempt`` and ``text``. An attempt that is made again
-                begins anew; pieces may be lost, the result never is.
-        """
-        if follow:
-            return follow_events(store, str(self.id), after, text)
-        return self._manager.events(self.id, after)
-
-    def give(self, *, tokens: int = 0, calls: int = 0, seconds: float = 0) -> None:
-        """Add to the task's budget; what waited for it goes on.
-
-        Raises:
-            InvalidTask: It has no budget of its own.
-        """
-        budgets.give(str(self.id), tokens=tokens, calls=calls, seconds=seconds)
-
-    def cancel(self) -> None:
-        """Cancel the task and everything below it."""
-        self._manager.cancel(self.id)
-
-    def tree(self) -> dict[str, Any]:
-        """Return the task's document, its plan, and all its descendants under ``tasks``."""
-        return self._manager.tree(self.id)
 
 
 class Client:
@@ -124,6 +44,8 @@ class Client:
     def __init__(self) -> None:
         prepare()
         self._manager = TaskManager()
+        self._files = WorkflowFiles()
+        self._engine = WorkflowEngine(self._files)
 
     def submit(
         self,
@@ -255,9 +177,65 @@ class Client:
         for model in sorted({profile.model for profile in agent_manager().profiles}):
             check_presence(current_settings().ollama_hosts, model)
 
+    def run_workflow(self, name: str, /, **inputs: Any) -> RunHandle:
+        """Start the workflow of that name, see `start_workflow`."""
+        return self.start_workflow(name, inputs)
+
+    def start_workflow(
+        self,
+        workflow: Workflow | Path | str,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        run_id: UUID | None = None,
+        project: str | None = None,
+        priority: Priority | str = Priority.NORMAL,
+        resources: ResourceRequirements | Mapping[str, Any] | None = None,
+    ) -> RunHandle:
+        """Start a run of a workflow. It keeps the definition that it starts with.
+
+        Args:
+            workflow: The name of one of the workflow files, the path of any file, or a workflow made here.
+            inputs: Its inputs.
+            run_id: Starting twice under one id starts one run.
+            project: What it belongs to.
+            priority: low, normal, high or critical.
+            resources: What all of it together may use up, as for `submit`.
+
+        Raises:
+            InvalidWorkflow: It has mistakes; all of them are told, and nothing was started.
+            InvalidInputs: The inputs do not fit; nothing was started.
+        """
+        found = self._workflow(workflow)
+        run = self._engine.start(
+            found,
+            inputs or {},
+            run_id=run_id,
+            project=project,
+            priority=priority,
+            resources=resources,
+        )
+        return RunHandle(run, self._engine)
+
+    def runs(self, workflow: str | None = None, limit: int = 20) -> list[dict[str, Any]]:
+        """Return the runs that were started last, newest first: of one workflow, or of all."""
+        return self._engine.newest(workflow, limit)
+
+    def read_workflow(self, path: Path) -> Workflow:
+        """Return the workflow of a file. Raises `InvalidWorkflow` with all that is wrong with it."""
+        return self._files.read(path)
+
+    def run(self, run_id: UUID | str) -> RunHandle:
+        """Return the handle of a run that was started before, here or elsewhere."""
+        return RunHandle(run_id, self._engine)
+
     def task(self, task_id: UUID | str) -> TaskHandle:
         """Return the handle of a task that was handed in before, here or elsewhere."""
         return TaskHandle(task_id, self._manager)
+
+    def _workflow(self, given: Workflow | Path | str) -> Workflow:
+        if isinstance(given, Workflow):
+            return given
+        return self._files.read(given) if isinstance(given, Path) else self._files.named(given)
 
     def _submit(self, fields: dict[str, Any]) -> TaskHandle:
         return TaskHandle(self._manager.submit(_validated(fields, "task")), self._manager)

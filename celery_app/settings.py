@@ -40,7 +40,8 @@ class SystemSettings(Section):
     """All settings. `imports` names the user's modules with Celery tasks.
 
     `limits` hold across all workers, for `model:NAME`, `agent:NAME`, `project:NAME` or `key:NAME` (a
-    concurrency key); a name may end with `*`.
+    concurrency key); a name may end with `*`. `workflows_dir` holds the workflow files; by default that is
+    config/workflows, seen from where a command runs, or else from where this system was checked out.
     """
 
     system: System = System()
@@ -54,6 +55,7 @@ class SystemSettings(Section):
     leases: Leases = Leases()
     recovery: Recovery = Recovery()
     agents_file: FilePath | None = None
+    workflows_dir: FilePath | None = None
 
     @property
     def database_url(self) -> str:

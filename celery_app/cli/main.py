@@ -25,6 +25,7 @@ from celery_app.cli.processes import beat, down, flower, status, up, worker
 from celery_app.cli.project import project
 from celery_app.cli.run import run
 from celery_app.cli.work import task
+from celery_app.cli.workflow import workflow
 
 __all__ = ["cli", "main"]
 
@@ -67,7 +68,8 @@ def _tell(error: Exception) -> int:
     from celery_app.errors import AgentSystemError
 
     if isinstance(error, AgentSystemError):
-        return _say(str(error), error.exit_code)
+        # Only a workflow file has several things wrong with it at once, each on its line.
+        return max(_say(line, error.exit_code) for line in str(error).splitlines() or [""])
     message = f"{type(error).__name__}: {error} (unexpected: `ai-agent --debug ...` shows where)"
     return _say(message, 1)
 
@@ -116,7 +118,20 @@ def cli(folder: Path | None, debug: bool) -> None:
         os.environ["AI_AGENT_DEBUG"] = "1"
 
 
-for _command in (run, up, down, status, worker, beat, flower, task, project, config, doctor):
+for _command in (
+    run,
+    up,
+    down,
+    status,
+    worker,
+    beat,
+    flower,
+    task,
+    workflow,
+    project,
+    config,
+    doctor,
+):
     cli.add_command(_command)
 
 

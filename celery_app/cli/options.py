@@ -128,6 +128,42 @@ class NamedJson(JsonValue):
         return name, super().convert(text, param, ctx)
 
 
+class InputValue(click.ParamType[Any]):
+    """A value written as JSON, or as plain text; `@FILE` is what stands in a file."""
+
+    name = "value"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the value."""
+        text = str(value)
+        if text.startswith("@"):
+            try:
+                text = Path(text[1:]).read_text(encoding="utf-8-sig")
+            except (OSError, UnicodeDecodeError) as error:
+                self.fail(f"{text[1:]} cannot be read ({error}); name a text file", param, ctx)
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError):
+            return text
+
+
+class NamedInput(InputValue):
+    """`NAME=VALUE`, as a pair."""
+
+    name = "name=value"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, Any]:
+        """Return the name and the value."""
+        if isinstance(value, tuple):
+            return value
+        name, equals, text = str(value).partition("=")
+        if not (name and equals):
+            self.fail(f"{value!r} is not NAME=VALUE; write topic=bicycles", param, ctx)
+        return name, super().convert(text, param, ctx)
+
+
 class SizeText(click.ParamType[str]):
     """An amount of memory: `512Mi`, `2Gi`."""
 
@@ -144,6 +180,8 @@ SECONDS = Seconds()
 SIZE = SizeText()
 MOMENT = Moment()
 JSON = JsonValue()
+INPUT = InputValue()
+NAMED_INPUT = NamedInput()
 NAMED_JSON = NamedJson()
 
 

@@ -21,7 +21,7 @@ from celery_app.cli.screen import line_of, plan_line, timed, tree_of
 from celery_app.cli.system import note
 
 if TYPE_CHECKING:
-    from celery_app.client import TaskHandle
+    from celery_app.handles import TaskHandle
     from celery_app.orchestrator.following import Pushes
     from celery_app.postgres.connection import Database
 

@@ -14,7 +14,8 @@ import click
 from celery_app.cli import options
 
 if TYPE_CHECKING:
-    from celery_app.client import Client, TaskHandle
+    from celery_app.client import Client
+    from celery_app.handles import TaskHandle
 
 __all__ = ["print_state", "submit"]
 

@@ -16,7 +16,8 @@ from uuid import UUID
 import click
 
 if TYPE_CHECKING:
-    from celery_app.client import Client, TaskHandle
+    from celery_app.client import Client
+    from celery_app.handles import TaskHandle
     from celery_app.stack.home import Home
     from celery_app.store.tasks import TaskStore
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from celery_app.store.records import TaskRecord
-from celery_app.store.runs import Question, Run, step_task_id
+from celery_app.store.approvals import Question
+from celery_app.store.records import TaskRecord, iso
+from celery_app.store.runs import Run, step_task_id
 from workflows.state import TaskState
 from workflows.step import WorkflowStep
 
@@ -40,12 +41,12 @@ def document(
         "outputs": root.result if root.state is TaskState.SUCCEEDED else None,
         "error": root.told_error(),
         "trigger": run.start.trigger,
-        "due": _iso(run.start.due),
+        "due": iso(run.start.due),
         "forked_from": run.forked_from,
         "tokens": {"prompt": root.prompt_tokens, "generated": root.generated_tokens},
-        "created_at": _iso(root.created_at),
-        "started_at": _iso(root.started_at),
-        "finished_at": _iso(root.finished_at),
+        "created_at": iso(root.created_at),
+        "started_at": iso(root.started_at),
+        "finished_at": iso(root.finished_at),
         "steps": steps,
     }
 
@@ -66,8 +67,8 @@ def _step(
         "output": record.result if record.state is TaskState.SUCCEEDED else None,
         "error": record.told_error() if record.state is TaskState.FAILED else None,
         "attempts": record.attempts,
-        "started_at": _iso(record.started_at),
-        "finished_at": _iso(record.finished_at),
+        "started_at": iso(record.started_at),
+        "finished_at": iso(record.finished_at),
         "tasks": [each.as_json() for each in parts or [record] if each.name not in _LOOKS],
     }
     if question is not None:
@@ -77,7 +78,3 @@ def _step(
 
 #: What a row runs before it is known what it is to do.
 _LOOKS = ("workflow.step",)
-
-
-def _iso(moment: Any) -> str | None:
-    return None if moment is None else str(moment.isoformat())

@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from celery_app.celery import agent_manager, app, choose_agent, graphs, queue, store
-from celery_app.errors import ConfigurationError, UnknownTask
+from celery_app.celery import agent_manager, choose_agent, graphs, queue, store, task_names
+from celery_app.errors import UnknownTask
 from celery_app.orchestrator.standing import why_not_running
 from celery_app.queues import PriorityQueue
 from celery_app.store.budgets import BudgetStore
@@ -164,7 +164,7 @@ class TaskManager:
             task,
             now=datetime.now(UTC),
             capabilities=agent_manager().capabilities,
-            task_names=self._task_names(),
+            task_names=task_names(),
             known=self._outside(task),
         )
         limits().check(task)
@@ -185,12 +185,3 @@ class TaskManager:
                 "hand it in first, or make it part of the same graph"
             )
         return known
-
-    def _task_names(self) -> list[str]:
-        try:
-            app.loader.import_default_modules()
-        except ImportError as error:
-            raise ConfigurationError(
-                f"a module of `imports` cannot be imported: {error}; correct imports or PYTHONPATH"
-            ) from error
-        return [name for name in app.tasks if not name.startswith("celery.")]

@@ -17,12 +17,13 @@ from uuid import UUID, uuid4
 from celery.exceptions import TimeoutError as CeleryTimeout
 from celery.result import AsyncResult
 
-from celery_app.celery import app, graphs, queue, runs, store
+from celery_app.celery import app, approvals, graphs, queue, runs, store
 from celery_app.errors import TaskFailed, UnknownTask, WaitTimeout
 from celery_app.orchestrator.reopening import Reopening
 from celery_app.orchestrator.run_document import document
+from celery_app.store.approvals import Question
 from celery_app.store.records import Start
-from celery_app.store.runs import Question, Run, step_task_id
+from celery_app.store.runs import Run, step_task_id
 from celery_app.worker.binding import limits
 from celery_app.worker.runs import draw_run
 from workflows.errors import IllegalTransition, InvalidInputs, WorkflowError
@@ -159,7 +160,11 @@ class WorkflowEngine:
         """Return the public document of a run. Raises `UnknownTask`."""
         run = runs.load(str(run_id))
         records = store.tree(run.id)
-        return document(run, records, runs.questions(record.id for record in records))
+        return document(run, records, approvals.questions(record.id for record in records))
+
+    def newest(self, workflow: str | None = None, limit: int = 20) -> list[dict[str, Any]]:
+        """Return the runs that were started last, newest first, none that are steps of others."""
+        return runs.newest(workflow, limit)
 
     def instance(self, run_id: UUID | str) -> WorkflowInstance:
         """Return a run with its definition and results. Raises `UnknownTask`."""
@@ -267,7 +272,7 @@ class WorkflowEngine:
             raise InvalidInputs(f"step {step!r} of run {run_id}: the answer does not fit: {why}")
         by = by or getpass.getuser()
         result = {"approved": approved, "answer": answer, "by": by}
-        released = runs.answer(question.task_id, by, result)
+        released = approvals.answer(question.task_id, by, result)
         if released is None:
             raise IllegalTransition(f"step {step!r} of run {run_id} has just been answered")
         queue.publish(released)
@@ -289,7 +294,7 @@ def _open_question(run: Run, step: str) -> Question:
             f"run {run.id} has no step {step!r}; those that ask are: {', '.join(asking) or 'none'}"
         )
     task_id = step_task_id(run.id, run.generation, step)
-    question = runs.questions([task_id]).get(task_id)
+    question = approvals.questions([task_id]).get(task_id)
     status = run.instance.results[step].status
     if question is not None and status is StepStatus.WAITING:
         return question

@@ -226,16 +226,16 @@ class TaskRecord:
             "agent": self.agent,
             "priority": self.priority,
             "dependencies": self.dependencies,
-            "deadline": _iso(self.deadline),
+            "deadline": iso(self.deadline),
             "risk": self.risk if not self.state.is_final else None,
             "metadata": self.spec.get("metadata", {}),
             "attempts": self.attempts,
             "result": self.result,
             "error": self.told_error(),
             "tokens": {"prompt": self.prompt_tokens, "generated": self.generated_tokens},
-            "queued_at": _iso(self.queued_at),
-            "started_at": _iso(self.started_at),
-            "finished_at": _iso(self.finished_at),
+            "queued_at": iso(self.queued_at),
+            "started_at": iso(self.started_at),
+            "finished_at": iso(self.finished_at),
         }
 
     def told_error(self) -> dict[str, Any] | None:
@@ -259,5 +259,6 @@ def skipped_for(why: str | None, cause: str | None) -> str:
     return known.get(why or "", f"task {cause} did not succeed")
 
 
-def _iso(moment: datetime | None) -> str | None:
+def iso(moment: datetime | None) -> str | None:
+    """Return a moment as JSON holds it."""
     return None if moment is None else moment.isoformat()

@@ -1,4 +1,4 @@
-"""Runs of workflows: how they stand, and what only runs can do: skip a step, ask a person.
+"""Runs of workflows: how they stand, and what only they can do.
 
 Invariants
   * How a run stands is read from its tasks, in one look; nothing about it is kept twice.
@@ -14,13 +14,11 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID, uuid5
 
-from sqlalchemy import Connection, text
-
-from celery_app.errors import LeaseLost, UnknownTask
+from celery_app.errors import UnknownTask
 from celery_app.postgres.connection import Database
 from celery_app.store.execution import Released, released
 from celery_app.store.payload import pack, unpack
-from celery_app.store.records import Claim, Start
+from celery_app.store.records import Claim, Start, iso
 from workflows.progress import Outlook, outlook
 from workflows.state import TaskState
 from workflows.workflow import SkipReason, StepResult, Workflow, WorkflowInstance
@@ -60,7 +58,7 @@ class Run:
             "id": self.id,
             "workflow": self.workflow.name,
             "started_at": self.created_at.isoformat(),
-            "due": None if self.start.due is None else self.start.due.isoformat(),
+            "due": iso(self.start.due),
             "trigger": self.start.trigger,
             "event": self.start.event,
         }
@@ -78,28 +76,6 @@ class Part:
     state: str
     result: Any
     message: str | None
-
-
-@dataclass(frozen=True)
-class Question:
-    """What a step asks a person: `question`, `options` and the JSON `schema` of an answer."""
-
-    task_id: str
-    asked: dict[str, Any]
-    asked_at: datetime
-    expires_at: datetime | None
-    answered_at: datetime | None
-    answered_by: str | None
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the public document of a question."""
-        times = {
-            "asked_at": self.asked_at,
-            "expires_at": self.expires_at,
-            "answered_at": self.answered_at,
-        }
-        shown = {name: None if at is None else at.isoformat() for name, at in times.items()}
-        return {**self.asked, **shown, "answered_by": self.answered_by}
 
 
 def step_task_id(run_id: str, generation: int, step: str) -> str:
@@ -185,21 +161,34 @@ class RunStore:
         row = self.database.row("SELECT inside FROM run WHERE id = :id", id=root_id)
         return {} if row is None else dict(row.inside)
 
-    def newest(self, workflow: str | None = None, limit: int = 20) -> list[Any]:
-        """Return the runs that were started last, none that are steps of others: id, workflow, state."""
-        return list(
-            self.database.rows(
-                """
-                SELECT r.id, r.workflow, r.digest, r.trigger, r.due, r.forked_from, t.state, t.created_at,
-                       t.started_at, t.finished_at, t.error
-                  FROM run r JOIN task t USING (id)
-                 WHERE t.parent_id IS NULL AND (CAST(:workflow AS text) IS NULL OR r.workflow = :workflow)
-                 ORDER BY t.created_at DESC LIMIT :limit
-                """,
-                workflow=workflow,
-                limit=limit,
-            )
+    def newest(self, workflow: str | None, limit: int) -> list[dict[str, Any]]:
+        """Return the runs that were started last, none that are steps of others."""
+        rows = self.database.rows(
+            """
+            SELECT r.id, r.workflow, r.digest, r.trigger, r.due, r.forked_from, t.state, t.created_at,
+                   t.finished_at, t.error
+              FROM run r JOIN task t USING (id)
+             WHERE t.parent_id IS NULL AND (CAST(:workflow AS text) IS NULL OR r.workflow = :workflow)
+             ORDER BY t.created_at DESC LIMIT :limit
+            """,
+            workflow=workflow,
+            limit=limit,
         )
+        return [
+            {
+                "id": row.id,
+                "workflow": row.workflow,
+                "digest": row.digest,
+                "state": row.state,
+                "trigger": row.trigger,
+                "due": iso(row.due),
+                "forked_from": row.forked_from,
+                "created_at": iso(row.created_at),
+                "finished_at": iso(row.finished_at),
+                "error": (unpack(row.error) or {}).get("message"),
+            }
+            for row in rows
+        ]
 
     def active(self) -> list[str]:
         """Return the ids of the runs that are not over, none that are steps of others."""
@@ -225,97 +214,6 @@ class RunStore:
             why=str(why),
         )
         return released(rows)
-
-    def ask(
-        self, claim: Claim, question: dict[str, Any], timeout: float | None, late: dict[str, Any]
-    ) -> Released:
-        """Let a claimed step wait for a person's answer.
-
-        Args:
-            claim: The step.
-            question: What is asked: `question`, and the JSON schema of the `answer`.
-            timeout: Seconds to wait.
-            late: How it ends after that: `state`, `result`, `error`.
-
-        Raises:
-            LeaseLost: Somebody else owns it; nothing was written.
-        """
-
-        def work(connection: Connection) -> Released:
-            row = connection.execute(
-                text(
-                    "SELECT put_back(:id, :fence, 'waiting', 0, 0, NULL, 'approval', :reason) AS ours"
-                ),
-                {"id": claim.id, "fence": claim.fence, "reason": "it waits for an answer"},
-            ).one()
-            if not row.ours:
-                raise LeaseLost(f"task {claim.id} is no longer ours; nothing was written")
-            connection.execute(
-                text(
-                    """
-                    INSERT INTO approval (task_id, question, expires_at, late_state, late_result, late_error)
-                    VALUES (:id, :question, clock_timestamp() + make_interval(secs => :timeout), :state,
-                            :result, :error)
-                    ON CONFLICT (task_id) DO UPDATE
-                       SET question = excluded.question, asked_at = clock_timestamp(),
-                           expires_at = excluded.expires_at, late_state = excluded.late_state,
-                           late_result = excluded.late_result, late_error = excluded.late_error,
-                           answered_at = NULL, answered_by = NULL
-                    """
-                ),
-                {
-                    "id": claim.id,
-                    "question": pack(question),
-                    "timeout": timeout,
-                    "state": late["state"],
-                    "result": pack(late["result"]) if late["state"] == "succeeded" else None,
-                    "error": pack(late["error"]) if late["state"] == "failed" else None,
-                },
-            )
-            return {}
-
-        return self.database.transaction(work)
-
-    def questions(self, task_ids: Iterable[str]) -> dict[str, Question]:
-        """Return what those of the given steps asked that have asked something."""
-        rows = self.database.rows(
-            "SELECT * FROM approval WHERE task_id = ANY (:ids)", ids=list(task_ids)
-        )
-        return {
-            row.task_id: Question(
-                row.task_id,
-                unpack(row.question),
-                row.asked_at,
-                row.expires_at,
-                row.answered_at,
-                row.answered_by,
-            )
-            for row in rows
-        }
-
-    def answer(self, task_id: str, by: str, result: dict[str, Any]) -> Released | None:
-        """End a step that waits with a person's answer; None if it was answered before."""
-
-        def work(connection: Connection) -> Released | None:
-            taken = connection.execute(
-                text(
-                    """
-                    UPDATE approval SET answered_at = clock_timestamp(), answered_by = :by
-                     WHERE task_id = :id AND answered_at IS NULL RETURNING task_id
-                    """
-                ),
-                {"id": task_id, "by": by},
-            ).first()
-            if taken is None:
-                return None
-            return released(
-                connection.execute(
-                    text("SELECT * FROM end_waiting(:id, 'succeeded', :result, NULL)"),
-                    {"id": task_id, "result": pack(result)},
-                )
-            )
-
-        return self.database.transaction(work)
 
     def end_late(self) -> Released:
         """Answer for those who did not in time, and stop work that was split up and is overdue."""

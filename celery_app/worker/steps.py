@@ -16,7 +16,7 @@ from uuid import UUID, uuid5
 
 from celery import shared_task
 
-from celery_app.celery import choose_agent, database, graphs, runs
+from celery_app.celery import approvals, choose_agent, database, graphs, runs
 from celery_app.crash_points import crash_point
 from celery_app.errors import TaskFailed
 from celery_app.store.execution import ExecutionStore, Released
@@ -147,7 +147,7 @@ def _ask(look: _Look) -> Released:
     if approval.at_timeout == "fail":
         message = f"nobody answered within {approval.timeout:g} s"
         late |= {"state": "failed", "error": {"type": "TimeoutError", "message": message}}
-    return runs.ask(look.claim, question, approval.timeout, late)
+    return approvals.ask(look.claim, question, approval.timeout, late)
 
 
 @shared_task(name="workflow.call")

@@ -10,7 +10,8 @@ from uuid import uuid4
 
 import pytest
 
-from celery_app.client import Client, TaskHandle
+from celery_app.client import Client
+from celery_app.handles import TaskHandle
 from tests.worker_process import WorkerProcess
 
 

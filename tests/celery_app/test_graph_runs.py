@@ -13,8 +13,9 @@ from celery.exceptions import NotRegistered
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from celery_app.client import Client, TaskHandle
+from celery_app.client import Client
 from celery_app.errors import TaskCancelled, TaskFailed, WaitTimeout
+from celery_app.handles import TaskHandle
 from celery_app.orchestrator.task_manager import TaskManager
 from tests.worker_process import WorkerProcess
 from workflows.errors import CycleError, InvalidTask, UnknownDependency

@@ -8,8 +8,9 @@ from uuid import uuid4
 
 import pytest
 
-from celery_app.client import Client, TaskHandle
+from celery_app.client import Client
 from celery_app.errors import BudgetHeld, BudgetSpent
+from celery_app.handles import TaskHandle
 from celery_app.store.records import Claim
 from tests.faults.conftest import wait_until
 from tests.worker_process import WorkerProcess

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from celery_app.client import Client, TaskHandle
+from celery_app.client import Client
 from celery_app.errors import WaitTimeout
+from celery_app.handles import TaskHandle
 from tests.worker_process import WorkerProcess
 
 pytestmark = [pytest.mark.chaos, pytest.mark.model, pytest.mark.timeout(300)]

@@ -12,8 +12,9 @@ from uuid import uuid4
 import pytest
 import redis
 
-from celery_app.client import Client, TaskHandle
+from celery_app.client import Client
 from celery_app.errors import WaitTimeout
+from celery_app.handles import TaskHandle
 from tests.worker_process import WorkerProcess
 
 pytestmark = pytest.mark.chaos

@@ -197,8 +197,14 @@ CASES = {
     ),
     "compensate": Case(
         f"""
-  - {{id: one, {ECHO} [1], compensate: {{task: own.note, args: ["{{{{ inputs.file }}}}", "one {{{{ steps.one.output }}}}"]}}}}
-  - {{id: two, {ECHO} [2], compensate: {{task: own.note, args: ["{{{{ inputs.file }}}}", "two"]}}}}
+  - id: one
+    task: chore.echo
+    args: [1]
+    compensate: {{task: own.note, args: ["{{{{ inputs.file }}}}", "one {{{{ steps.one.output }}}}"]}}
+  - id: two
+    task: chore.echo
+    args: [2]
+    compensate: {{task: own.note, args: ["{{{{ inputs.file }}}}", "two"]}}
   - {{id: bad, {FAIL}, compensate: {{task: own.note, args: ["{{{{ inputs.file }}}}", "bad"]}}}}
 """,
         {"one": "success", "two": "success", "bad": "error"},

@@ -22,7 +22,10 @@ steps:
   - {id: draft, task: chore.echo, args: [text]}
   - id: approval
     approval: {question: "Publish '{{ steps.draft.output }}'?", %s}
-  - {id: publish, when: "{{ steps.approval.output.approved }}", task: chore.echo, args: ["{{ steps.approval.output.answer }}"]}
+  - id: publish
+    when: "{{ steps.approval.output.approved }}"
+    task: chore.echo
+    args: ["{{ steps.approval.output.answer }}"]
 """
 
 
@@ -49,7 +52,7 @@ def test_an_approval_holds_no_worker_and_takes_a_typed_answer_once(
     assert step["question"]["question"] == "Publish 'text'?"
     with pytest.raises(InvalidInputs, match="approval"):
         engine.approve(run_id, "approval", answer="never", by="ann")
-    with pytest.raises(IllegalTransition, match="draft.*waits for no answer: it is success"):
+    with pytest.raises(IllegalTransition, match=r"draft.*waits for no answer: it is success"):
         engine.approve(run_id, "draft")
     engine.approve(run_id, "approval", answer="later", by="ann")
     engine.wait(run_id, timeout=20)

@@ -21,8 +21,8 @@ from uuid import UUID
 import psutil
 import redis
 
-from celery_app.client import TaskHandle
 from celery_app.errors import AgentSystemError
+from celery_app.handles import TaskHandle
 from tests.faults.conftest import Site, kill, wait_until
 from tests.faults.model import AnsweringModel
 from tests.worker_process import WorkerProcess

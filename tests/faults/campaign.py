@@ -17,7 +17,7 @@ from typing import Any
 
 import click
 
-from celery_app.client import TaskHandle
+from celery_app.handles import TaskHandle
 
 _IN_FLIGHT = 6
 _ENDED = {"succeeded", "failed", "cancelled", "skipped"}

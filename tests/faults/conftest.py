@@ -19,7 +19,7 @@ import redis
 from celery import Celery
 
 from celery_app.celery import celery_options
-from celery_app.client import TaskHandle
+from celery_app.handles import TaskHandle
 from celery_app.orchestrator.task_manager import TaskManager
 from celery_app.postgres.connection import Database
 from celery_app.postgres.migrate import migrate

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from celery_app.client import TaskHandle
+from celery_app.handles import TaskHandle
 from tests.faults.conftest import Site, wait_until
 from tests.faults.test_broker import QUICK, chore, lives
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from celery_app.client import Client, TaskHandle
+from celery_app.client import Client
+from celery_app.handles import TaskHandle
 from tests.faults.conftest import Site, wait_until
 from tests.faults.model_faults import FaultyModel, Mood
 from tests.faults.test_broker import QUICK, chore, received

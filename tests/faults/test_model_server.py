@@ -20,7 +20,8 @@ from uuid import uuid4
 import pytest
 import redis
 
-from celery_app.client import Client, TaskHandle
+from celery_app.client import Client
+from celery_app.handles import TaskHandle
 from tests.faults.conftest import wait_until
 from tests.faults.model_faults import MODEL, FaultyModel, Mood
 from tests.worker_process import WorkerProcess

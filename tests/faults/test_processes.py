@@ -17,8 +17,8 @@ from typing import Any
 import psutil
 import pytest
 
-from celery_app.client import TaskHandle
 from celery_app.errors import LeaseLost
+from celery_app.handles import TaskHandle
 from celery_app.store.execution import ExecutionStore
 from celery_app.store.records import Claim
 from tests.faults.conftest import Site, kill, wait_until

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from celery_app.client import TaskHandle
+from celery_app.handles import TaskHandle
 from celery_app.orchestrator.deadlines import Deadlines
 from celery_app.orchestrator.recovery import Recovery
 from celery_app.queues import PriorityQueue

@@ -1,0 +1,143 @@
+"""Questions to people. A step that asks one waits, and holds no worker.
+
+Invariant: a question is answered once: by a person, or by the clock when its time has run out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from celery_app.errors import LeaseLost
+from celery_app.postgres.connection import Database
+from celery_app.store.execution import Released, released
+from celery_app.store.payload import pack, unpack
+from celery_app.store.records import Claim, iso
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a step asks a person: `question`, `options` and the JSON `schema` of an answer."""
+
+    task_id: str
+    asked: dict[str, Any]
+    asked_at: datetime
+    expires_at: datetime | None
+    answered_at: datetime | None
+    answered_by: str | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the public document of a question."""
+        times = {
+            "asked_at": self.asked_at,
+            "expires_at": self.expires_at,
+            "answered_at": self.answered_at,
+        }
+        shown = {name: iso(at) for name, at in times.items()}
+        return {**self.asked, **shown, "answered_by": self.answered_by}
+
+
+class ApprovalStore:
+    """Asks, and takes answers.
+
+    Args:
+        database: Where the steps live.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def ask(
+        self, claim: Claim, question: dict[str, Any], timeout: float | None, late: dict[str, Any]
+    ) -> Released:
+        """Let a claimed step wait for a person's answer.
+
+        Args:
+            claim: The step.
+            question: What is asked: `question`, and the JSON schema of the `answer`.
+            timeout: Seconds to wait.
+            late: How it ends after that: `state`, `result`, `error`.
+
+        Raises:
+            LeaseLost: Somebody else owns it; nothing was written.
+        """
+
+        def work(connection: Connection) -> Released:
+            row = connection.execute(
+                text(
+                    "SELECT put_back(:id, :fence, 'waiting', 0, 0, NULL, 'approval', :reason) AS ours"
+                ),
+                {"id": claim.id, "fence": claim.fence, "reason": "it waits for an answer"},
+            ).one()
+            if not row.ours:
+                raise LeaseLost(f"task {claim.id} is no longer ours; nothing was written")
+            connection.execute(
+                text(
+                    """
+                    INSERT INTO approval (task_id, question, expires_at, late_state, late_result, late_error)
+                    VALUES (:id, :question, clock_timestamp() + make_interval(secs => :timeout), :state,
+                            :result, :error)
+                    ON CONFLICT (task_id) DO UPDATE
+                       SET question = excluded.question, asked_at = clock_timestamp(),
+                           expires_at = excluded.expires_at, late_state = excluded.late_state,
+                           late_result = excluded.late_result, late_error = excluded.late_error,
+                           answered_at = NULL, answered_by = NULL
+                    """
+                ),
+                {
+                    "id": claim.id,
+                    "question": pack(question),
+                    "timeout": timeout,
+                    "state": late["state"],
+                    "result": pack(late["result"]) if late["state"] == "succeeded" else None,
+                    "error": pack(late["error"]) if late["state"] == "failed" else None,
+                },
+            )
+            return {}
+
+        return self.database.transaction(work)
+
+    def questions(self, task_ids: Iterable[str]) -> dict[str, Question]:
+        """Return what those of the given steps asked that have asked something."""
+        rows = self.database.rows(
+            "SELECT * FROM approval WHERE task_id = ANY (:ids)", ids=list(task_ids)
+        )
+        return {
+            row.task_id: Question(
+                row.task_id,
+                unpack(row.question),
+                row.asked_at,
+                row.expires_at,
+                row.answered_at,
+                row.answered_by,
+            )
+            for row in rows
+        }
+
+    def answer(self, task_id: str, by: str, result: dict[str, Any]) -> Released | None:
+        """End a step that waits with a person's answer; None if it was answered before."""
+
+        def work(connection: Connection) -> Released | None:
+            taken = connection.execute(
+                text(
+                    """
+                    UPDATE approval SET answered_at = clock_timestamp(), answered_by = :by
+                     WHERE task_id = :id AND answered_at IS NULL RETURNING task_id
+                    """
+                ),
+                {"id": task_id, "by": by},
+            ).first()
+            if taken is None:
+                return None
+            return released(
+                connection.execute(
+                    text("SELECT * FROM end_waiting(:id, 'succeeded', :result, NULL)"),
+                    {"id": task_id, "result": pack(result)},
+                )
+            )
+
+        return self.database.transaction(work)
