@@ -78,3 +78,36 @@ def third_line(file: str) -> None:
     with open(os.path.join(os.path.dirname(file), "counted")) as counted:
         if len(counted.readlines()) < 3:
             raise Wobble("too few")
+
+
+def _die_at_the_appointed_call() -> None:
+    """Kill this worker at the call that MORTAL_AT names: DIRECTORY:NUMBER, counted over all workers."""
+    folder, _, number = os.environ.get("MORTAL_AT", "").rpartition(":")
+    if not folder:
+        return
+    for call in range(1, int(number) + 1):
+        try:
+            os.close(os.open(os.path.join(folder, str(call)), os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            continue
+        if call == int(number):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return
+
+
+@shared_task(name="own.echo")
+def mortal_echo(value: Any) -> Any:
+    _die_at_the_appointed_call()
+    return value
+
+
+@shared_task(name="own.fail")
+def mortal_fail(message: str) -> None:
+    _die_at_the_appointed_call()
+    raise Wobble(message)
+
+
+@shared_task(name="own.undo")
+def mortal_undo(file: str, line: str) -> None:
+    _die_at_the_appointed_call()
+    note(file, line)
