@@ -22,10 +22,11 @@ from celery_app.store.budgets import BudgetStore
 from celery_app.store.graphs import GraphStore
 from celery_app.store.journal import JournalStore
 from celery_app.store.records import TaskRecord
+from celery_app.store.runs import RunStore
 from celery_app.store.tasks import TaskStore
 from celery_app.worker.binding import limits
 from celery_app.worker.blueprint import draw
-from workflows.errors import UnknownDependency
+from workflows.errors import IllegalTransition, UnknownDependency
 from workflows.state import StateManager, TaskState
 from workflows.task import Task
 from workflows.validation import check_task
@@ -68,6 +69,7 @@ class TaskManager:
         self._store = tasks
         self._graphs = writes
         self._budgets = BudgetStore(tasks.database)
+        self._runs = RunStore(tasks.database)
         self.tasks = TaskView(tasks)
         self.task_queue = task_queue
         self.state_manager = StateManager()
@@ -139,9 +141,15 @@ class TaskManager:
 
         Raises:
             UnknownTask: There is none with this id.
-            IllegalTransition: Nothing in it failed or was cancelled.
+            IllegalTransition: Nothing in it failed or was cancelled, or it is part of a workflow's run.
         """
-        self.state_manager.check(self.get(task_id).state, TaskState.QUEUED, by_user=True)
+        task = self.get(task_id)
+        self.state_manager.check(task.state, TaskState.QUEUED, by_user=True)
+        if self._runs.is_run(task.root_id):
+            raise IllegalTransition(
+                f"task {task_id} belongs to a run of a workflow: "
+                f"`ai-agent workflow resume {task.root_id}` goes on with it"
+            )
         self.task_queue.publish(self._graphs.retry(str(task_id)))
 
     def events(self, task_id: UUID | str, after: int = 0) -> list[dict[str, Any]]:

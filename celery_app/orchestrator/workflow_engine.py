@@ -128,6 +128,7 @@ class WorkflowEngine:
             priority=Priority(priority),
             resource_requirements=ResourceRequirements.model_validate(resources or {}),
         )
+        limits().check(task)
         inside = workflows_inside(workflow, self._find)
         queue.ensure_reachable()
         drawn = draw_run(

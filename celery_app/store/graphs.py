@@ -115,42 +115,26 @@ class GraphStore:
             LeaseLost: Somebody else owns the task; nothing was written.
         """
         [task] = graph.tasks
-
-        def work(connection: Connection) -> Released:
-            _describe_limits(connection, graph)
-            changed = connection.execute(
-                text(
-                    """
-                    WITH changed AS (
-                        UPDATE task SET state = 'queued', name = :name, queue = :queue, type = :type,
-                               agent = :agent, timeout = :timeout, quotas = :quotas, amounts = :amounts,
-                               spec = :spec, queued_at = clock_timestamp(), published_at = NULL,
-                               due_at = NULL, owner = NULL, lease_until = NULL
-                         WHERE id = :id AND fence = :fence AND state = 'running' RETURNING id, root_id
-                    )
-                    INSERT INTO event (task_id, root_id, kind) SELECT id, root_id, 'queued' FROM changed
-                    RETURNING task_id
-                    """
-                ),
-                {
-                    "fence": claim.fence,
-                    "id": claim.id,
-                    "name": task.name,
-                    "queue": task.queue,
-                    "type": task.type,
-                    "agent": task.agent,
-                    "timeout": task.timeout,
-                    "quotas": list(task.quotas),
-                    "amounts": list(task.amounts),
-                    "spec": pack(task.spec),
-                },
-            ).first()
-            if changed is None:
-                raise LeaseLost(f"task {claim.id} is no longer ours; nothing was written")
-            # The step has left the window of its old queue.
-            return _release(connection, {task.queue, claim.backlog or task.queue})
-
-        return self.database.transaction(work)
+        if graph.quotas:
+            self.database.transaction(lambda connection: _describe_limits(connection, graph))
+        rows = self.database.rows(
+            """
+            SELECT * FROM become_task(:id, :fence, :name, :queue, :type, :agent, :timeout, :quotas, :amounts,
+                                      :spec, :backlog)
+            """,
+            id=claim.id,
+            fence=claim.fence,
+            name=task.name,
+            queue=task.queue,
+            type=task.type,
+            agent=task.agent,
+            timeout=task.timeout,
+            quotas=list(task.quotas),
+            amounts=list(task.amounts),
+            spec=pack(task.spec),
+            backlog=claim.backlog,
+        )
+        return released(rows)
 
     def cancel(self, task_id: str) -> Released:
         """Cancel a task and everything below it; return what became ready because of it."""

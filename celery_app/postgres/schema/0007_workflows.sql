@@ -152,6 +152,26 @@ BEGIN
 END $$;
 
 
+-- Let a claimed task become another one, which has its turn as any other. Returns what is to be published,
+-- of its new queue and of p_backlog, which it leaves.
+CREATE FUNCTION become_task(p_id text, p_fence bigint, p_name text, p_queue text, p_type text, p_agent text,
+                            p_timeout double precision, p_quotas text[], p_amounts double precision[],
+                            p_spec bytea, p_backlog text)
+RETURNS SETOF message LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE task t
+       SET state = 'queued', name = p_name, queue = p_queue, type = p_type, agent = p_agent,
+           timeout = p_timeout, quotas = p_quotas, amounts = p_amounts, spec = p_spec,
+           queued_at = clock_timestamp(), published_at = NULL, due_at = NULL, owner = NULL, lease_until = NULL
+     WHERE t.id = p_id AND t.fence = p_fence AND t.state = 'running';
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'fenced out' USING ERRCODE = 'AG001';
+    END IF;
+    INSERT INTO event (task_id, root_id, kind) SELECT t.id, t.root_id, 'queued' FROM task t WHERE t.id = p_id;
+    RETURN QUERY SELECT * FROM release_ready(ARRAY(SELECT p_queue UNION SELECT coalesce(p_backlog, p_queue)));
+END $$;
+
+
 -- End a step that is not to run. What waits for it is looked at with that in mind.
 CREATE FUNCTION skip_step(p_id text, p_fence bigint, p_why text) RETURNS SETOF message
 LANGUAGE plpgsql AS $$
