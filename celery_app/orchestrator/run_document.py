@@ -48,7 +48,19 @@ def document(
         "started_at": iso(root.started_at),
         "finished_at": iso(root.finished_at),
         "steps": steps,
+        "questions": _open_questions(records, questions),
     }
+
+
+def _open_questions(
+    records: Sequence[TaskRecord], questions: Mapping[str, Question]
+) -> list[dict[str, Any]]:
+    """Return what people are asked now, in this run and in those inside it."""
+    return [
+        {"run": record.parent_id, "step": record.step, **questions[record.id].as_json()}
+        for record in records
+        if record.state is TaskState.WAITING and record.id in questions
+    ]
 
 
 def _step(

@@ -30,7 +30,7 @@ SPECIFICATION_NAMES = {
     "workflows.state": ["StateManager", "StepStatus"],
     "workflows": ["Workflow", "WorkflowStep", "WorkflowTrigger", "ErrorHandlingConfig",
                   "WorkflowInstance", "StepStatus", "WorkflowError"],
-    "celery_app": ["TaskManager", "PriorityQueue", "Client", "app"],
+    "celery_app": ["TaskManager", "PriorityQueue", "Client", "WorkflowEngine", "app"],
     "agents": ["AgentManager", "AgentType"],
 }  # fmt: skip
 
