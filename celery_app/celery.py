@@ -29,6 +29,7 @@ from celery_app.store.execution import ExecutionStore
 from celery_app.store.graphs import GraphStore
 from celery_app.store.runs import RunStore
 from celery_app.store.tasks import TaskStore
+from celery_app.store.triggers import TriggerStore
 from workflows.task import Task
 
 #: Celery task modules of this package; a user's own come from `imports:` in system.yaml.
@@ -82,6 +83,7 @@ def celery_options(settings: SystemSettings) -> dict[str, Any]:
         "worker_soft_shutdown_timeout": settings.worker.soft_shutdown_timeout,
         # It waits in vain: what is delayed is delayed in Postgres.
         "worker_enable_soft_shutdown_on_idle": False,
+        "beat_scheduler": "celery_app.orchestrator.beat:TriggerScheduler",
         "worker_hijack_root_logger": False,
         "worker_send_task_events": True,
         "result_extended": True,
@@ -102,6 +104,7 @@ graphs = GraphStore(database)
 executions = ExecutionStore(database)
 runs = RunStore(database)
 approvals = ApprovalStore(database)
+triggers = TriggerStore(database)
 
 app = App(
     settings.system.name, task_cls="celery_app.worker.base_task:AgentTask", set_as_current=True

@@ -17,6 +17,7 @@ from celery_app.celery import agent_manager, database, prepare
 from celery_app.handles import RunHandle, TaskHandle
 from celery_app.orchestrator import budgets
 from celery_app.orchestrator.task_manager import TaskManager
+from celery_app.orchestrator.triggers import Triggers
 from celery_app.orchestrator.workflow_engine import WorkflowEngine
 from celery_app.orchestrator.workflow_files import WorkflowFiles
 from celery_app.stack.profile import current_settings
@@ -46,6 +47,7 @@ class Client:
         self._manager = TaskManager()
         self._files = WorkflowFiles()
         self._engine = WorkflowEngine(self._files)
+        self._triggers = Triggers()
 
     def submit(
         self,
@@ -215,6 +217,25 @@ class Client:
             resources=resources,
         )
         return RunHandle(run, self._engine)
+
+    def register_workflow(self, workflow: Workflow | Path | str) -> None:
+        """Put the triggers of a workflow in force; beat does so by itself for the workflow files.
+
+        Raises:
+            InvalidWorkflow: It has mistakes; all of them are told.
+        """
+        self._triggers.register(self._workflow(workflow), self._files.named)
+
+    def emit(self, event: str, payload: Any = None, *, key: str | None = None) -> list[RunHandle]:
+        """Tell that an event has happened; start every workflow with a trigger for it.
+
+        Args:
+            event: Its name.
+            payload: What is known of it; in the trigger's `with` it is `run.event`.
+            key: Telling of an event twice under one key starts each workflow once.
+        """
+        started = self._triggers.emit(event, payload, key)
+        return [RunHandle(run_id, self._engine) for run_id in started]
 
     def runs(self, workflow: str | None = None, limit: int = 20) -> list[dict[str, Any]]:
         """Return the runs that were started last, newest first: of one workflow, or of all."""

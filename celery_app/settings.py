@@ -22,6 +22,7 @@ from celery_app.sections import (
     Leases,
     Limit,
     Monitoring,
+    Protected,
     Recovery,
     Resources,
     Section,
@@ -42,6 +43,7 @@ class SystemSettings(Section):
     `limits` hold across all workers, for `model:NAME`, `agent:NAME`, `project:NAME` or `key:NAME` (a
     concurrency key); a name may end with `*`. `workflows_dir` holds the workflow files; by default that is
     config/workflows, seen from where a command runs, or else from where this system was checked out.
+    `webhooks` are those who may call, by name.
     """
 
     system: System = System()
@@ -56,6 +58,7 @@ class SystemSettings(Section):
     recovery: Recovery = Recovery()
     agents_file: FilePath | None = None
     workflows_dir: FilePath | None = None
+    webhooks: dict[str, Protected] = Field(default={})
 
     @property
     def database_url(self) -> str:

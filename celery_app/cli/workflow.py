@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from celery_app.cli import options
+from celery_app.cli.workflow_triggers import emit, triggers
 
 if TYPE_CHECKING:
     from celery_app.client import Client
@@ -36,6 +37,9 @@ def workflow() -> None:
       ai-agent workflow approve 1f2e3d4c approval
     """
 
+
+workflow.add_command(triggers)
+workflow.add_command(emit)
 
 _inputs = click.option(
     "--input", "inputs", type=options.NAMED_INPUT, multiple=True, metavar="NAME=VALUE",

@@ -11,6 +11,7 @@ lost, the next one to ask comes to the same.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -25,6 +26,7 @@ from celery_app.store.runs import Run
 from celery_app.worker.binding import limits
 from celery_app.worker.execution import Execution, current_execution
 from celery_app.worker.runs import StepTasks, draw_run_inside, part_id
+from celery_app.worker.triggered import finish_and_start, followers_of
 from workflows.conditions import decide, fill, items_of, names_of
 from workflows.errors import AgentSystemError, WorkflowError
 from workflows.progress import failure, names
@@ -207,7 +209,13 @@ def finish(**_: Any) -> Any:
         execution.delegated = ExecutionStore(database).finish(claim, "cancelled")
         return None
     if outlook.ended is TaskState.SUCCEEDED:
-        return _outputs(run)
+        outputs = _outputs(run)
+        if claim.parent_id is None:
+            now = datetime.now(UTC)
+            followers = followers_of(run.workflow.name, claim.id, outputs, now)
+            if followers:
+                execution.delegated = finish_and_start(claim, outputs, followers, execution.tokens)
+        return outputs
     told = failure(run.workflow, run.instance.results) or {"step": "", "message": "it failed"}
     words = f"step {told['step']!r} failed: {told['message']}"
     if outlook.compensate:

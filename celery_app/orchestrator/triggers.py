@@ -1,0 +1,218 @@
+"""`Triggers`: start workflows when their time has come, or when something has happened.
+
+Invariants
+  * Who asks does not matter, nor how often: each occurrence starts one run.
+  * A trigger that cannot start its run holds up no other one.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+from pydantic import ValidationError
+
+from celery_app.celery import queue, settings, triggers
+from celery_app.errors import UnknownTask
+from celery_app.orchestrator.workflow_files import WorkflowFiles
+from celery_app.store.triggers import StoredTrigger
+from celery_app.worker.triggered import draw_or_note, occurrence
+from workflows.errors import AgentSystemError, InvalidInputs, InvalidWorkflow
+from workflows.inside import workflows_inside
+from workflows.problem import Problem
+from workflows.triggers import WorkflowTrigger, due, next_time
+from workflows.workflow import Workflow
+
+logger = logging.getLogger(__name__)
+
+#: How old the signature of a webhook may be, in seconds.
+_SIGNATURE_SECONDS = 300
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Triggers:
+    """Registers workflows and starts them.
+
+    Args:
+        files: The workflow files, if they are to be registered.
+        clock: What time it is.
+    """
+
+    def __init__(
+        self, files: WorkflowFiles | None = None, clock: Callable[[], datetime] = _now
+    ) -> None:
+        self._files = files
+        self._clock = clock
+
+    def register(self, workflow: Workflow, find: Callable[[str], Workflow]) -> None:
+        """Make a definition the one that its triggers start from now on; runs keep theirs.
+
+        Args:
+            workflow: The definition.
+            find: Gives the workflows inside it by name.
+
+        Raises:
+            WorkflowError: It contains itself.
+        """
+        inside = list(workflows_inside(workflow, find).values())
+        triggers.register(workflow, inside, self._clock())
+
+    def refresh(self) -> None:
+        """Register the workflow files that have changed, and forget those that are gone."""
+        assert self._files is not None, "there are files to look at"
+        registered = triggers.registered()
+        for workflow in self._files.values():
+            try:
+                inside = list(workflows_inside(workflow, self._files.named).values())
+            except AgentSystemError as error:
+                logger.warning("workflow %s is not registered: %s", workflow.name, error)
+                continue
+            if registered.get(workflow.name) != (workflow.digest, True):
+                triggers.register(workflow, inside, self._clock(), from_file=True)
+        here = set(self._files.names)
+        gone = [name for name, (_, from_file) in registered.items() if from_file]
+        if missing := [name for name in gone if name not in here]:
+            triggers.forget(missing)
+
+    def start_due(self) -> datetime | None:
+        """Start what is due now; return when something is due next."""
+        now = self._clock()
+        upcoming = []
+        for stored in triggers.triggers():
+            if stored.paused or not stored.trigger.is_scheduled:
+                continue
+            for moment in due(stored.trigger, stored.since, now):
+                self._start(stored, moment.astimezone(UTC).isoformat(), moment)
+            if (following := next_time(stored.trigger, now)) is not None:
+                upcoming.append(following)
+        return min(upcoming, default=None)
+
+    def emit(self, event: str, payload: Any = None, key: str | None = None) -> list[str]:
+        """Tell that an event has happened; start every workflow that waits for it.
+
+        Args:
+            event: Its name.
+            payload: What is known of it: `run.event` in the workflow.
+            key: Telling of an event twice under one key starts each workflow once.
+
+        Returns:
+            The ids of the runs.
+        """
+        return self._happened("event", event, payload, key or str(uuid4()))
+
+    def webhook(self, name: str, body: bytes, payload: Any, signature: str) -> list[str]:
+        """Take a signed call; start every workflow that waits for it, once for each call.
+
+        Args:
+            name: The webhook.
+            body: What was sent, as it came.
+            payload: The same, read.
+            signature: `t=SECONDS,v1=HEX`: the time, and the HMAC-SHA256 of `SECONDS.BODY`.
+
+        Raises:
+            InvalidInputs: The signature is wrong, or too old.
+            UnknownTask: There is no such webhook.
+        """
+        check_signature(name, body, signature, self._clock())
+        return self._happened("webhook", name, payload, signature)
+
+    def listed(self, workflow: str | None = None, count: int = 3) -> list[dict[str, Any]]:
+        """Return all triggers, or those of a workflow, with the next times of those that have any."""
+        return [self._shown(each, count) for each in triggers.triggers(workflow=workflow)]
+
+    def add(self, workflow: str, said: Mapping[str, Any]) -> WorkflowTrigger:
+        """Add a trigger, as a file would have it, to a registered workflow.
+
+        Raises:
+            InvalidWorkflow: Something is wrong with it.
+            UnknownTask: No such workflow is registered.
+        """
+        try:
+            trigger = WorkflowTrigger.model_validate(said, by_alias=True, by_name=False)
+        except ValidationError as error:
+            words = "; ".join(
+                fault["msg"].removeprefix("Value error, ") for fault in error.errors()
+            )
+            raise InvalidWorkflow([Problem(f"trigger of {workflow}", 1, "", words)]) from error
+        if workflow not in triggers.registered():
+            raise UnknownTask(
+                f"no workflow {workflow!r} is registered: beat does that with its file"
+            )
+        triggers.add(workflow, trigger, self._clock())
+        return trigger
+
+    def remove(self, workflow: str, trigger_id: str) -> None:
+        """Take a trigger away. Raises `UnknownTask`."""
+        triggers.remove(workflow, triggers.find(workflow, trigger_id).id)
+
+    def pause(self, workflow: str, trigger_id: str) -> None:
+        """Stop a trigger until it is resumed. Raises `UnknownTask`."""
+        triggers.pause(workflow, triggers.find(workflow, trigger_id).id, True, self._clock())
+
+    def resume(self, workflow: str, trigger_id: str) -> None:
+        """Let a paused trigger go on, from now. Raises `UnknownTask`."""
+        triggers.pause(workflow, triggers.find(workflow, trigger_id).id, False, self._clock())
+
+    def _happened(self, kind: str, name: str, payload: Any, key: str) -> list[str]:
+        started = []
+        for stored in triggers.triggers(kind=kind, waits=name):
+            if not stored.paused:
+                run_id = self._start(stored, key, None, payload)
+                started += [run_id] if run_id else []
+        return started
+
+    def _start(
+        self, stored: StoredTrigger, key: str, moment: datetime | None, event: Any = None
+    ) -> str | None:
+        met = occurrence(stored, key, moment)
+        graph = draw_or_note(met, self._clock(), event)
+        if graph is None:
+            return None
+        queue.publish(triggers.start(met, graph))
+        return met.run_id
+
+    def _shown(self, stored: StoredTrigger, count: int) -> dict[str, Any]:
+        times: list[datetime] = []
+        moment: datetime | None = max(self._clock(), stored.since)
+        while moment is not None and len(times) < count and stored.trigger.is_scheduled:
+            moment = next_time(stored.trigger, moment)
+            times += [moment] if moment is not None else []
+        said = stored.trigger.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        return {
+            "workflow": stored.workflow,
+            "id": stored.id,
+            "kind": stored.trigger.kind,
+            "says": said,
+            "paused": stored.paused,
+            "by_hand": stored.by_hand,
+            "next": [] if stored.paused else [time.isoformat() for time in times],
+            "error": stored.error,
+        }
+
+
+def check_signature(name: str, body: bytes, signature: str, now: datetime) -> None:
+    """Check the signature of a webhook's call.
+
+    Raises:
+        InvalidInputs: It is wrong, or too old.
+        UnknownTask: There is no such webhook.
+    """
+    if name not in settings.webhooks:
+        raise UnknownTask(f"there is no webhook {name!r}: name it under `webhooks` in system.yaml")
+    parts = dict(part.split("=", 1) for part in signature.split(",") if "=" in part)
+    at = parts.get("t", "")
+    if not at.isdecimal() or "v1" not in parts:
+        raise InvalidInputs(f"webhook {name}: the signature must be t=SECONDS,v1=HEX")
+    if abs(now - datetime.fromtimestamp(int(at), UTC)) > timedelta(seconds=_SIGNATURE_SECONDS):
+        raise InvalidInputs(f"webhook {name}: the signature is older than {_SIGNATURE_SECONDS} s")
+    secret = settings.webhooks[name].secret or ""
+    expected = hmac.new(secret.encode(), f"{at}.".encode() + body, "sha256").hexdigest()
+    if not hmac.compare_digest(expected.encode(), parts["v1"].encode()):
+        raise InvalidInputs(f"webhook {name}: the signature does not fit the body and the secret")
