@@ -7,11 +7,13 @@ the pieces.
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
-from agents.answers import ask, ask_text
+from agents.answers import Form, ask, ask_text
 from agents.context import room_for, split
 from agents.errors import ContextOverflow, ReplyTruncated
 from agents.meter import Meter
@@ -20,6 +22,7 @@ from agents.profile import AgentProfile, AgentType
 from agents.prompt import Prompt
 from agents.quoting import QuoteForm, choices_of, longest_quote
 from agents.sentences import first_sentences, whole_sentences
+from workflows.schemas import mismatch
 from workflows.task import Task, TaskInput
 
 __all__ = ["Agent", "AgentProfile", "AgentType", "Answer"]
@@ -31,11 +34,15 @@ _IN_SHORT = "What matters most in all of these results?"
 
 @dataclass(frozen=True)
 class Answer:
-    """What an agent says, what that took, and how many calls of the model it was."""
+    """What an agent says, what that took, and how many calls of the model it was.
+
+    `value` is what the task's `output` asks for; without one it is the text.
+    """
 
     text: str
     usage: Usage = field(default_factory=Usage)
     calls: int = 1
+    value: Any = None
 
 
 class Agent:
@@ -61,14 +68,18 @@ class Agent:
         """
         meter = Meter(model, on_text, cancel)
         job = _Job(self.profile, task, meter)
+        texts = [*inputs, *dependencies]
+        if task.output is not None:
+            value = job.typed(task.description, _material(texts) if texts else None, task.output)
+            return Answer(json.dumps(value, ensure_ascii=False), meter.usage, meter.calls, value)
         together = len(dependencies) > 1 and not inputs
         if together and self.profile.joins == "assemble":
             text = _assembled(job, dependencies)
-        elif texts := [*inputs, *dependencies]:
+        elif texts:
             text = job.read(task.description, _material(texts))
         else:
             text = job.write(task.description)
-        return Answer(text, meter.usage, meter.calls)
+        return Answer(text, meter.usage, meter.calls, text)
 
 
 class _Job:
@@ -87,10 +98,25 @@ class _Job:
     def read(self, words: str, text: str, *, quotes: bool = False) -> str:
         """Answer from a text of any length; with `quotes` in the text's own sentences."""
         quotes = quotes or self._profile.quotes
+        return self._piece(words, self._shortened(words, text, quotes), quotes)
+
+    def typed(self, words: str, text: str | None, schema: dict[str, Any]) -> Any:
+        """Answer, from a text of any length if there is one, with a value that fits a JSON schema."""
+        manner = {**self._manner(), "limit": _as_json(schema)}
+        if text is None:
+            messages = Prompt.load("write").fill(job=words, **manner)
+        else:
+            messages = Prompt.load("read").fill(
+                job=words, text=self._shortened(words, text, False), **manner
+            )
+        return ask(self._model, self._request(messages), _form_of(schema))
+
+    def _shortened(self, words: str, text: str, quotes: bool) -> str:
+        """Return the text if one call can read it, or else what was gained from its pieces."""
         for _ in range(_MOST_ROUNDS):
             pieces = split(text, self._room(words, quotes))
             if len(pieces) == 1:
-                return self._piece(words, text, quotes)
+                return text
             gained = [self._piece(words, one, quotes) for one in pieces if one.strip()]
             if sum(map(len, gained)) >= len(text):
                 break
@@ -138,6 +164,30 @@ class _Job:
         if quotes:
             room -= longest_quote(self._profile.sentences or _QUOTES)
         return min(room, self._profile.reads or room)
+
+
+def _as_json(schema: dict[str, Any]) -> str:
+    said = json.dumps(schema, ensure_ascii=False)
+    return f'Answer in JSON, as {{"answer": ...}}, where the answer fits this schema: {said}'
+
+
+def _form_of(schema: dict[str, Any]) -> Form[Any]:
+    """Return the form of an answer that fits a schema; servers want an object around it."""
+
+    def read(data: Any) -> Any:
+        if not isinstance(data, dict) or "answer" not in data:
+            raise ValueError('the answer must be an object with the key "answer"')
+        if why := mismatch(data["answer"], schema):
+            raise ValueError(f"the answer does not fit: {why}")
+        return data["answer"]
+
+    around = {
+        "type": "object",
+        "properties": {"answer": schema},
+        "required": ["answer"],
+        "additionalProperties": False,
+    }
+    return Form(around, read)
 
 
 def _assembled(job: _Job, results: Sequence[TaskInput]) -> str:

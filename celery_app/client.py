@@ -65,6 +65,8 @@ class Client:
         project: str | None = None,
         concurrency_key: str | None = None,
         resources: ResourceRequirements | Mapping[str, Any] | None = None,
+        agent: str | None = None,
+        output: Mapping[str, Any] | None = None,
     ) -> TaskHandle:
         """Hand in a job in words.
 
@@ -83,12 +85,16 @@ class Client:
             concurrency_key: Of tasks with one key only one runs at a time, or as many as `limits` says.
             resources: What it needs (``cpu``, ``memory``), and what it may use up together with all its
                 subtasks (``tokens``, ``model_calls``, ``seconds``).
+            agent: Name or type of the agent to do it; by default its type and capabilities decide.
+            output: JSON schema of the result, which is then a value instead of text.
 
         Raises:
             InvalidTask: Something is wrong with it; nothing was stored.
         """
         return self._submit(
             {
+                "agent": agent,
+                "output": output,
                 "description": description,
                 "type": type,
                 "priority": priority,

@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from workflows.errors import InvalidTask
+from workflows.schemas import schema_fault
 from workflows.storable import (
     Amount,
     Count,
@@ -189,6 +190,7 @@ class Task(BaseModel):
     )
     retry: RetryPolicy = Field(default_factory=RetryPolicy)
     timeout: Amount | None = Field(None, description="Seconds for one attempt.")
+    output: JsonObject | None = Field(None, description="JSON schema of the result.")
 
     @model_validator(mode="after")
     def _check_whole(self) -> Self:
@@ -196,6 +198,8 @@ class Task(BaseModel):
             raise ValueError("nothing to do: give a description, or the name of a Celery task")
         if (self.args or self.kwargs) and self.task is None:
             raise ValueError("args and kwargs go to a Celery task; name it in task")
+        if self.output is not None and (fault := schema_fault(self.output)):
+            raise ValueError(f"output is no JSON schema: {fault}")
         names = [item.name for item in self.inputs]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two inputs are named {twice[0]!r}; give each its own name")

@@ -68,8 +68,9 @@ def _tell(error: Exception) -> int:
     from celery_app.errors import AgentSystemError
 
     if isinstance(error, AgentSystemError):
-        # Only a workflow file has several things wrong with it at once, each on its line.
-        return max(_say(line, error.exit_code) for line in str(error).splitlines() or [""])
+        # A workflow file may have several things wrong with it at once, each on its line.
+        told = getattr(error, "problems", None) or [error]
+        return max(_say(str(each), error.exit_code) for each in told)
     message = f"{type(error).__name__}: {error} (unexpected: `ai-agent --debug ...` shows where)"
     return _say(message, 1)
 

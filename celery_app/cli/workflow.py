@@ -150,7 +150,12 @@ def fork(
 @workflow.command("list")
 @options.as_json
 def list_(as_json: bool) -> None:
-    """List the workflows that there are; files with mistakes are named on stderr."""
+    """List the workflows that there are; files with mistakes are named on stderr.
+
+    \b
+    Example:
+      ai-agent workflow list --json | jq -r '.[].name'
+    """
     from celery_app.cli.screen import print_json, print_table
     from celery_app.orchestrator.workflow_files import WorkflowFiles
 

@@ -46,7 +46,12 @@ def triggers(context: click.Context, name: str | None, as_json: bool) -> None:
 @click.argument("name")
 @click.argument("trigger_id", metavar="ID")
 def pause(name: str, trigger_id: str) -> None:
-    """Stop a trigger until it is resumed."""
+    """Stop a trigger until it is resumed.
+
+    \b
+    Example:
+      ai-agent workflow triggers pause nightly-docs 1f2e
+    """
     _triggers().pause(name, trigger_id)
 
 
@@ -54,7 +59,12 @@ def pause(name: str, trigger_id: str) -> None:
 @click.argument("name")
 @click.argument("trigger_id", metavar="ID")
 def resume(name: str, trigger_id: str) -> None:
-    """Let a paused trigger go on; what was due in the meantime is not made up for."""
+    """Let a paused trigger go on; what was due in the meantime is not made up for.
+
+    \b
+    Example:
+      ai-agent workflow triggers resume nightly-docs 1f2e
+    """
     _triggers().resume(name, trigger_id)
 
 
@@ -76,7 +86,12 @@ def add(name: str, said: tuple[tuple[str, Any], ...]) -> None:
 @click.argument("name")
 @click.argument("trigger_id", metavar="ID")
 def remove(name: str, trigger_id: str) -> None:
-    """Take a trigger away; one that stands in a file comes back when the file changes."""
+    """Take a trigger away; one that stands in a file comes back when the file changes.
+
+    \b
+    Example:
+      ai-agent workflow triggers remove nightly-docs 1f2e
+    """
     _triggers().remove(name, trigger_id)
 
 

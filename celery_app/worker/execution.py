@@ -31,8 +31,10 @@ from celery_app.errors import (
 )
 from celery_app.queues import PriorityQueue
 from celery_app.store.execution import ExecutionStore, Released, Standing
+from celery_app.store.payload import pack, unpack
 from celery_app.store.records import Claim
 from celery_app.worker.leases import OWNER, Lease, LeaseKeeper
+from workflows.schemas import mismatch
 
 logger = logging.getLogger(__name__)
 
@@ -120,6 +122,8 @@ class Executor:
             try:
                 with self._ceiling_for(claim):
                     value = body(*claim.spec.get("args", ()), **claim.spec.get("kwargs", {}))
+                if execution.delegated is None:
+                    _check_output(claim, value)
             except Exception as error:
                 self._settle_failure(execution, error)
             finally:
@@ -202,6 +206,13 @@ class Executor:
             raise
         crash_point("after-commit")
         self._queue.publish(released)
+
+
+def _check_output(claim: Claim, value: Any) -> None:
+    """Refuse a result that is not what the task was to give. Raises `TaskFailed`."""
+    schema = claim.spec.get("output")
+    if schema is not None and (why := mismatch(unpack(pack(value)), schema)):
+        raise TaskFailed(f"the result does not fit `output`: {' '.join(why.split())}")
 
 
 def _told(error: BaseException) -> dict[str, Any]:

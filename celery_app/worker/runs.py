@@ -180,7 +180,7 @@ class StepTasks:
             "metadata": {"title": name},
             "plan": False,
         }
-        if isinstance(work, WorkflowStep) and work.output is not None:
+        if isinstance(work, WorkflowStep):
             fields["output"] = work.output
         given = fill(work.with_, names, step=step)
         if work.task is not None:

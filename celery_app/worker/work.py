@@ -44,7 +44,7 @@ def _tokens(usage: Usage) -> tuple[int, int]:
 
 
 @shared_task(name="task.run")
-def run(**_: Any) -> str:
+def run(**_: Any) -> Any:
     """Let the chosen agent do the task, with its inputs and the results of what it needed."""
     execution = _execution()
     claim = execution.claim
@@ -58,7 +58,7 @@ def run(**_: Any) -> str:
         cancel=execution.lease.ended,
     )
     execution.tokens = _tokens(answer.usage)
-    return answer.text
+    return answer.value
 
 
 def _as_input(record: TaskRecord) -> TaskInput:

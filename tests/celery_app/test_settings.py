@@ -78,7 +78,7 @@ def test_the_commented_additions_of_the_shipped_file_are_known(tmp_path: Path) -
         (CONFIG / "system.yaml").read_text(),
         flags=re.MULTILINE,
     )
-    for name in ("redis_password", "db_password"):
+    for name in ("redis_password", "db_password", "shop_webhook"):
         (tmp_path / name).write_text("secret\n")
     settings = load(tmp_path, text.replace("/run/secrets/", ""))
     assert settings.imports == ["reports.tasks"]
@@ -87,6 +87,8 @@ def test_the_commented_additions_of_the_shipped_file_are_known(tmp_path: Path) -
     assert settings.limits["agent:writer"].per_second == 100 / 60
     assert settings.worker.pool == "threads"
     assert settings.agents_file == tmp_path / "agents.yaml"
+    assert settings.workflows_dir == tmp_path / "workflows"
+    assert settings.webhooks["shop"].secret == "secret"
     assert settings.ollama_hosts[1:] == ["http://gpu2:11434", "https://models.example.org"]
     assert settings.components.message_bus.unix_socket == Path("/run/redis/redis.sock")
 
