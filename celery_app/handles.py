@@ -113,6 +113,11 @@ class RunHandle(TaskHandle):
     def __repr__(self) -> str:
         return f"RunHandle({str(self.id)!r})"
 
+    @property
+    def workflow(self) -> Workflow:
+        """The definition that it keeps."""
+        return self._engine.instance(self.id).workflow
+
     def tree(self) -> dict[str, Any]:
         """Return the run's document: inputs, outputs, and its steps with their tasks."""
         return self._engine.get(self.id)

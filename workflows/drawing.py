@@ -7,13 +7,14 @@ Invariant: whatever stands in ids, questions and expressions, Mermaid reads it a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from workflows.edges import fallbacks, needs
+from workflows.state import StepStatus
 from workflows.step import WorkflowStep
 from workflows.workflow import Workflow
 
-__all__ = ["mermaid"]
+__all__ = ["arrow_of", "mermaid", "work_of"]
 
 _SHAPES = {
     "agent": ("([", "])"),
@@ -22,11 +23,28 @@ _SHAPES = {
     "plan": ("{{", "}}"),
     "approval": ("{", "}"),
 }
+_ARROWS = {
+    "success": "-->",
+    "failure": "-. on failure .->",
+    "always": "-- always -->",
+    "fallback": "-. fallback .->",
+}
+_COLOURS = {
+    StepStatus.RUNNING: "fill:#d7ecff,stroke:#1a73e8",
+    StepStatus.WAITING: "fill:#fff4cf,stroke:#b06f00",
+    StepStatus.SUCCESS: "fill:#dcf3e0,stroke:#188038",
+    StepStatus.ERROR: "fill:#fbdcd9,stroke:#c5221f",
+    StepStatus.CANCELLED: "fill:#eeeeee,stroke:#7a5b00",
+    StepStatus.SKIPPED: "fill:#f4f4f4,stroke:#9aa0a6",
+}
 _LONGEST = 60
 
 
-def mermaid(workflow: Workflow) -> str:
-    """Return the workflow as the text of a Mermaid flowchart, from top to bottom."""
+def mermaid(workflow: Workflow, states: Mapping[str, StepStatus] | None = None) -> str:
+    """Return the workflow as the text of a Mermaid flowchart, from top to bottom.
+
+    `states` are those of a run's steps, and become colours.
+    """
     nodes = {step.id: f"s{number}" for number, step in enumerate(workflow.steps)}
     lines = ["flowchart TD"]
     for step in workflow.steps:
@@ -34,7 +52,7 @@ def mermaid(workflow: Workflow) -> str:
         lines.append(f'    {nodes[step.id]}{opening}"{"<br/>".join(_words(step))}"{closing}')
     standing_in = fallbacks(workflow.steps)
     for step_id, needed in needs(workflow.steps).items():
-        arrow = _arrow(workflow.step(step_id), standing_in)
+        arrow = _ARROWS[arrow_of(workflow.step(step_id), standing_in)]
         lines.extend(f"    {nodes[other]} {arrow} {nodes[step_id]}" for other in needed)
     for step in workflow.steps:
         if step.compensate is not None:
@@ -43,20 +61,20 @@ def mermaid(workflow: Workflow) -> str:
             undo = _text(f"undo: {work.task or work.workflow or work.agent or work.kinds[0]}")
             lines.append(f'    {name}["{undo}"]')
             lines.append(f"    {nodes[step.id]} -. compensate .-> {name}")
+    for step_id, state in (states or {}).items():
+        if state in _COLOURS:
+            lines.append(f"    style {nodes[step_id]} {_COLOURS[state]}")
     return "\n".join(lines) + "\n"
 
 
-def _arrow(step: WorkflowStep, standing_in: dict[str, str]) -> str:
-    if step.id in standing_in:
-        return "-. fallback .->"
-    return {"success": "-->", "failure": "-. on failure .->", "always": "-- always -->"}[
-        step.run_on
-    ]
+def arrow_of(step: WorkflowStep, standing_in: Mapping[str, str]) -> str:
+    """Return on what the step runs: success, failure, always or, as a `fallback`, for another one."""
+    return "fallback" if step.id in standing_in else step.run_on
 
 
 def _words(step: WorkflowStep) -> Iterator[str]:
     yield f"<b>{_text(step.id)}</b>"
-    yield _text(_work(step))
+    yield _text(work_of(step))
     if step.when is not True:
         yield _text(f"when {step.when}")
     if step.foreach is not None:
@@ -68,7 +86,8 @@ def _words(step: WorkflowStep) -> Iterator[str]:
         yield "may fail"
 
 
-def _work(step: WorkflowStep) -> str:
+def work_of(step: WorkflowStep) -> str:
+    """Return in short what the step does."""
     if step.kind == "agent":
         return f"agent {step.agent or ', '.join(step.capabilities)}"
     if step.approval is not None:

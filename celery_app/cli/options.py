@@ -43,6 +43,7 @@ STATES = (
 )  # fmt: skip
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
+_ID_PART = re.compile(r"[0-9a-f-]+")
 _SIZE = re.compile(r"[1-9]\d*(?:\.\d+)?(?:[KMGT]i?)?")
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -174,6 +175,11 @@ class SizeText(click.ParamType[str]):
         if not _SIZE.fullmatch(str(value)):
             self.fail(f"{value!r} is not a size; write 512Mi or 2Gi", param, ctx)
         return str(value)
+
+
+def is_id(text: str) -> bool:
+    """Say whether a text may be an id, or the beginning of one."""
+    return _ID_PART.fullmatch(text) is not None
 
 
 SECONDS = Seconds()

@@ -7,13 +7,14 @@ before a command runs; so `--config` holds, and help stays fast.
 from __future__ import annotations
 
 import os
-import re
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 import click
+
+from celery_app.cli.options import is_id
 
 if TYPE_CHECKING:
     from celery_app.client import Client
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from celery_app.store.tasks import TaskStore
 
 __all__ = ["find_task", "note", "open_client", "open_store", "prepare", "this_home", "workers"]
-
-_ID_PART = re.compile(r"[0-9a-f-]+")
 
 
 def note(message: str) -> None:
@@ -84,7 +83,7 @@ def find_task(client: Client, given: str) -> TaskHandle:
     beginning = given.strip().lower()
     with suppress(ValueError):
         beginning = str(UUID(beginning))
-    if not _ID_PART.fullmatch(beginning):
+    if not is_id(beginning):
         raise click.BadParameter(f"{given!r} is no task id; `ai-agent task list` shows them")
     found = open_store().find(beginning)
     if not found:

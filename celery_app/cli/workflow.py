@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from celery_app.cli import options
+from celery_app.cli.workflow_paper import graph, schema, validate
 from celery_app.cli.workflow_triggers import emit, triggers
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ def workflow() -> None:
     """
 
 
-workflow.add_command(triggers)
-workflow.add_command(emit)
+for _command in (validate, graph, schema, triggers, emit):
+    workflow.add_command(_command)
 
 _inputs = click.option(
     "--input", "inputs", type=options.NAMED_INPUT, multiple=True, metavar="NAME=VALUE",
@@ -205,9 +206,14 @@ def show(run_id: str, as_json: bool) -> None:
     """
     from celery_app.cli.screen import print_json
     from celery_app.cli.workflow_sheet import print_run
+    from workflows.edges import needs
 
-    document = _find(run_id).tree()
-    (print_json if as_json else print_run)(document)
+    handle = _find(run_id)
+    document = handle.tree()
+    if as_json:
+        print_json(document)
+    else:
+        print_run(document, needs(handle.workflow.steps))
 
 
 @workflow.command()

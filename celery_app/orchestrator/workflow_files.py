@@ -48,7 +48,13 @@ class WorkflowFiles(Mapping[UUID, Workflow]):
     @property
     def names(self) -> list[str]:
         """The names of all files, readable or not."""
-        return sorted(path.stem for path in self._paths())
+        return sorted(path.stem for path in self.paths())
+
+    def paths(self) -> list[Path]:
+        """Return the files, in the order of their names."""
+        if not self.folder.is_dir():
+            return []
+        return sorted(path for path in self.folder.iterdir() if path.suffix in _SUFFIXES)
 
     def named(self, name: str) -> Workflow:
         """Return the workflow of a name.
@@ -56,7 +62,7 @@ class WorkflowFiles(Mapping[UUID, Workflow]):
         Raises:
             InvalidWorkflow: Its file has mistakes, or there is none.
         """
-        for path in self._paths():
+        for path in self.paths():
             if path.stem == name:
                 return self._sound(path)
         text = f"there is no workflow {name!r} in {self.folder}: {nearest(name, self.names)}"
@@ -90,17 +96,12 @@ class WorkflowFiles(Mapping[UUID, Workflow]):
     def values(self) -> list[Workflow]:  # type: ignore[override]
         """Return the workflows that can be read, in the order of their names."""
         found = []
-        for path in self._paths():
+        for path in self.paths():
             try:
                 found.append(self._sound(path))
             except InvalidWorkflow:
                 continue
         return found
-
-    def _paths(self) -> list[Path]:
-        if not self.folder.is_dir():
-            return []
-        return sorted(path for path in self.folder.iterdir() if path.suffix in _SUFFIXES)
 
     def _sound(self, path: Path) -> Workflow:
         stat = path.stat()

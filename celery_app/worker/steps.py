@@ -84,7 +84,9 @@ def step(**_: Any) -> Any:
     look = _Look(execution.claim)
     outlook = look.run.outlook(without=look.step.id)
     skipped = outlook.skipped.get(look.step.id)
-    per_item = look.step.foreach is not None and "item" in names_of(look.step.when).roots
+    per_item = look.step.foreach is not None and bool(
+        {"item", "loop"} & names_of(look.step.when).roots
+    )
     if skipped is None and not per_item and not look.holds(look.step.when, look.names()):
         skipped = SkipReason.CONDITION
     if skipped is not None:
