@@ -39,7 +39,7 @@ test: setup ## all tests but the longest fault tests, on real servers
 check: lint test ## lint, then test
 
 faults: setup ## all fault tests: processes, servers and messages hurt under running graphs
-	$(BIN)/python -m pytest -m "" tests/faults tests/chaos
+	$(BIN)/python -m pytest -m "" tests/faults tests/chaos tests/engine/test_kills.py
 
 faults-long: setup ## two hundred random faults over mixed graphs (about ten minutes)
 	$(BIN)/python -m tests.faults.campaign --faults 200

@@ -78,6 +78,11 @@ class Part:
     message: str | None
 
 
+def share_of(task_id: str) -> str:
+    """Return the name of the quota that the items of a step share."""
+    return f"key:items of {task_id}"
+
+
 def step_task_id(run_id: str, generation: int, step: str) -> str:
     """Return the id of the task that a step of a run is."""
     return str(uuid5(UUID(run_id), f"{generation}/{step}"))
@@ -246,6 +251,10 @@ class RunStore:
             id=task_id,
         )
         return (0, 0) if row is None else (int(row.prompt), int(row.generated))
+
+    def forget_share(self, task_id: str) -> None:
+        """Take away the quota of items that have all succeeded."""
+        self.database.rows("DELETE FROM quota WHERE name = :name", name=share_of(task_id))
 
     def is_run(self, task_id: str) -> bool:
         """Say whether a task is a run with steps of its own."""

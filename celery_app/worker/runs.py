@@ -19,7 +19,7 @@ from kombu.utils.json import dumps
 
 from celery_app.queues import DEFAULT_QUEUE
 from celery_app.store.records import Claim, NewEdge, NewGraph, NewQuota, NewRun, NewTask, Start
-from celery_app.store.runs import Run, step_task_id
+from celery_app.store.runs import Run, share_of, step_task_id
 from celery_app.worker.blueprint import ChooseAgent, draw_in_place, draw_sink, draw_subtasks
 from celery_app.worker.limits import Limits
 from workflows.conditions import fill
@@ -215,7 +215,7 @@ class StepTasks:
         """Return the rows of items or rounds, by their number."""
         graph = draw_subtasks(self._claim, list(tasks.values()), self._choose_agent, self._limits)
         numbers = {str(task.id): number for number, task in tasks.items()}
-        share = NewQuota(f"key:items of {self._claim.id}", capacity=max_parallel)
+        share = NewQuota(share_of(self._claim.id), capacity=max_parallel)
         for place, row in enumerate(graph.tasks):
             graph.tasks[place] = replace(row, position=numbers[row.id])
             if max_parallel is not None:

@@ -182,6 +182,8 @@ def collect(**_: Any) -> Any:
         if part in found and found[part].state != TaskState.SUCCEEDED:
             raise TaskFailed(_what_failed(look.step, number, count, found[part]))
     if look.step.loop is None:
+        if look.step.max_parallel is not None:
+            runs.forget_share(claim.id)
         return [found[parts[n]].result if parts[n] in found else None for n in range(count)]
     output = found[parts[count]].result
     known = look.names(loop={"index": count, "previous": output})

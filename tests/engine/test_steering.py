@@ -203,6 +203,76 @@ steps:
     assert counted(file) == ["x", "x", "x"]
 
 
+@pytest.mark.parametrize(("named", "tries"), [("Wobble", 3), ("TimeoutError", 1)])
+def test_a_step_is_tried_again_by_the_class_of_its_error(
+    engine: WorkflowEngine, worker: WorkerProcess, tmp_path: Path, named: str, tries: int
+) -> None:
+    workflow = load(
+        f"""
+name: by-class
+steps:
+  - id: bad
+    task: own.fail
+    args: [broken]
+    retry: {{max: 2, seconds: 0.05, backoff: fixed, on: [{named}]}}
+    on_error: continue
+"""
+    )
+    run_id = engine.start(workflow, {})
+    engine.wait(run_id, timeout=20)
+    [step] = engine.get(run_id)["steps"]
+    assert (step["state"], step["attempts"]) == ("error", tries)
+
+
+def test_a_step_has_its_time(engine: WorkflowEngine, worker: WorkerProcess) -> None:
+    workflow = load(
+        """
+name: timed
+steps:
+  - {id: slow, task: chore.sleep, args: [30], timeout: 1s, on_error: continue}
+  - {id: items, foreach: [0, 30], task: chore.sleep, args: ["{{ item }}"], timeout: 1s, on_error: continue}
+"""
+    )
+    run_id = engine.start(workflow, {})
+    engine.wait(run_id, timeout=30)
+    slow, items = engine.get(run_id)["steps"]
+    assert "deadline" in slow["error"]["message"]
+    assert items["error"]["message"].startswith("item 2 of 2 failed: deadline")
+
+
+def test_a_step_is_planned(engine: WorkflowEngine, worker: WorkerProcess) -> None:
+    workflow = load(
+        """
+name: planned
+steps:
+  - id: job
+    plan: Summarise the parts of this document and bring them together.
+    with: {notes: "# Bees\n\nBees are busy.\n\n# Rivers\n\nRivers are long."}
+  - {id: after, task: chore.echo, args: ["{{ steps.job.output | length > 0 }}"]}
+"""
+    )
+    run_id = engine.start(workflow, {})
+    engine.wait(run_id, timeout=120)
+    document = engine.get(run_id)
+    assert document["outputs"] == {"after": True}
+    assert len(document["steps"][0]["tasks"]) > 1
+    assert document["tokens"]["generated"] > 0
+
+
+def test_a_run_has_a_budget_and_a_project(engine: WorkflowEngine, worker: WorkerProcess) -> None:
+    from celery_app.celery import store
+
+    workflow = load("name: dear\nsteps: [{id: a, agent: writer, prompt: Say hello.}]")
+    run_id = engine.start(workflow, {}, project="garden", resources={"tokens": 1})
+    until(lambda: engine.get(run_id)["state"] == "waiting", 60)
+    [step] = engine.get(run_id)["steps"]
+    assert "tokens" in step["reason"]
+    [_, row] = store.tree(str(run_id))
+    assert row.spec["project"] == "garden"
+    assert row.budgets == ("project:garden", str(run_id))
+    engine.cancel(run_id)
+
+
 def test_a_run_inside_has_its_time(engine: WorkflowEngine, worker: WorkerProcess) -> None:
     inner = load("name: slow\nsteps: [{id: pause, task: chore.sleep, args: [30]}]")
     outer = load(

@@ -280,6 +280,19 @@ def test_a_webhook_must_be_signed(
     body = b'{"order": 5}'
     signature = f"t={at},v1={hmac.new(b's3cret', f'{at}.'.encode() + body, 'sha256').hexdigest()}"
     check_signature("shop", body, signature, now)
+    triggers = Triggers(clock=Clock(now))
+    workflow = load(
+        """
+name: shop
+inputs: {order: {type: integer}}
+triggers: [{webhook: shop, with: {order: "{{ run.event.order }}"}}]
+steps: [{id: a, task: chore.echo, args: ["{{ inputs.order }}"]}]
+"""
+    )
+    triggers.register(workflow, nothing)
+    [run_id] = triggers.webhook("shop", body, {"order": 5}, signature)
+    assert triggers.webhook("shop", body, {"order": 5}, signature) == [run_id]
+    assert client.run(run_id).tree()["inputs"] == {"order": 5}
     for wrong in (
         (b"{}", signature, now),
         (body, signature, now + timedelta(minutes=6)),
