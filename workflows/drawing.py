@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from workflows.edges import fallbacks, needs
 from workflows.state import StepStatus
 from workflows.step import WorkflowStep
 from workflows.workflow import Workflow
@@ -50,9 +49,8 @@ def mermaid(workflow: Workflow, states: Mapping[str, StepStatus] | None = None) 
     for step in workflow.steps:
         opening, closing = _SHAPES[step.kind]
         lines.append(f'    {nodes[step.id]}{opening}"{"<br/>".join(_words(step))}"{closing}')
-    standing_in = fallbacks(workflow.steps)
-    for step_id, needed in needs(workflow.steps).items():
-        arrow = _ARROWS[arrow_of(workflow.step(step_id), standing_in)]
+    for step_id, needed in workflow.needs.items():
+        arrow = _ARROWS[arrow_of(workflow.step(step_id), workflow.fallbacks)]
         lines.extend(f"    {nodes[other]} {arrow} {nodes[step_id]}" for other in needed)
     for step in workflow.steps:
         if step.compensate is not None:

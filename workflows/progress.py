@@ -22,11 +22,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from workflows.edges import aftermath, fallbacks, needs, upstream
+from workflows.conditions import names_of
+from workflows.edges import upstream
 from workflows.state import StepStatus, TaskState
 from workflows.workflow import SkipReason, StepResult, Workflow, WorkflowInstance
 
-__all__ = ["Outlook", "failure", "gave_up", "names", "outlook", "seen"]
+__all__ = ["Outlook", "failure", "gave_up", "names", "outlook", "referred", "seen", "why_skipped"]
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,32 @@ def outlook(workflow: Workflow, results: Mapping[str, StepResult]) -> Outlook:
     return Outlook((), skipped, ended, undone)
 
 
+def referred(workflow: Workflow, step: str) -> frozenset[str]:
+    """Return the steps whose outputs a step refers to, and those that may stand in for them."""
+    said = workflow.step(step).model_dump(
+        by_alias=True, exclude_defaults=True, exclude={"compensate"}
+    )
+    found = set(names_of(said, step=step).steps)
+    stack = list(found)
+    while stack:
+        instead = workflow.step(stack.pop()).fallback
+        if instead is not None and instead not in found:
+            found.add(instead)
+            stack.append(instead)
+    return frozenset(found)
+
+
+def why_skipped(
+    workflow: Workflow, results: Mapping[str, StepResult], step: str
+) -> SkipReason | None:
+    """Return why a step does not run once all that it waits for has ended; None if it does.
+
+    The same as `outlook` says of it. It takes the results of what the step waits for, of fallbacks, and of
+    all that failed or was cancelled.
+    """
+    return _Run(workflow, dict(results)).skipped(step)
+
+
 def seen(workflow: Workflow, results: Mapping[str, StepResult]) -> dict[str, StepResult]:
     """Return the results as other steps see them: a fallback's output stands for the failed step's."""
     run = _Run(workflow, dict(results))
@@ -83,9 +110,10 @@ def failure(
     good, and rather of one above them than of another.
     """
     run = _Run(workflow, dict(results))
-    order = workflow.graph.order()
-    above = upstream(needs(workflow.steps), step) if step is not None else frozenset()
-    failed = sorted((each for each in order if run.broke(each)), key=lambda each: each not in above)
+    above = upstream(workflow.needs, step) if step is not None else frozenset()
+    broken = {each for each in results if run.broke(each)}
+    order = workflow.graph.order() if broken else ()
+    failed = sorted((each for each in order if each in broken), key=lambda each: each not in above)
     standing_in = workflow.fallbacks.get(step or "")
     if standing_in is not None and standing_in in results:
         failed = [standing_in]
@@ -120,10 +148,10 @@ class _Run:
     def __init__(self, workflow: Workflow, results: dict[str, StepResult]) -> None:
         self.workflow = workflow
         self.results = results
-        self._steps = {step.id: step for step in workflow.steps}
-        self._needs = needs(workflow.steps)
-        self._stands_for = fallbacks(workflow.steps)
-        self._aftermath = aftermath(workflow.steps)
+        self._steps = workflow.by_id
+        self._needs = workflow.needs
+        self._stands_for = workflow.fallbacks
+        self._aftermath = workflow.aftermath
         self._aborts = workflow.error_handling.strategy != "continue"
 
     def settle(self) -> dict[str, SkipReason]:
@@ -132,7 +160,7 @@ class _Run:
         order = self.workflow.graph.order()
         while True:
             # A step that aborts the run may stand after those that it stops.
-            aborted = self._aborts and any(self.broke(step) for step in self._steps)
+            aborted = self.is_aborted()
             fresh: dict[str, SkipReason] = {}
             for step in order:
                 reason = self._skipped(step, aborted) if self.waits(step) else None
@@ -142,6 +170,14 @@ class _Run:
             if not fresh:
                 return skipped
             skipped |= fresh
+
+    def is_aborted(self) -> bool:
+        """Say whether nothing new may start but what runs on failure, and what follows that."""
+        return self._aborts and any(self.broke(step) for step in self.results)
+
+    def skipped(self, step: str) -> SkipReason | None:
+        """Say why the step is skipped as things stand, if it is."""
+        return self._skipped(step, self.is_aborted())
 
     def waits(self, step: str) -> bool:
         """Say whether nothing was begun or decided yet."""

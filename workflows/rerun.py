@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from workflows.conditions import names_of
-from workflows.edges import downstream, waits_for
+from workflows.edges import downstream
 from workflows.progress import gave_up
 from workflows.state import StepStatus
 from workflows.step import WorkflowStep
@@ -25,7 +25,7 @@ def resumed(workflow: Workflow, results: Mapping[str, StepResult]) -> dict[str, 
     The value says whether all of the step is done anew, because something before it runs again; what
     failed by itself keeps those of its items that succeeded.
     """
-    waits = waits_for(workflow.steps)
+    waits = workflow.waits
     begun = gave_up(workflow, results)
     stopped = {
         step
@@ -59,7 +59,7 @@ def reusable(
     different = {
         name for name in {*inputs, *old.inputs} if inputs.get(name) != old.inputs.get(name)
     }
-    waits, waited = waits_for(new.steps), waits_for(old.workflow.steps)
+    waits, waited = new.waits, old.workflow.waits
     changed = {
         step.id
         for step in new.steps

@@ -17,7 +17,6 @@ from grandalf.graphs import Edge, Graph, Vertex
 from grandalf.layouts import SugiyamaLayout
 
 from workflows.drawing import arrow_of, work_of
-from workflows.edges import fallbacks, needs
 from workflows.state import StepStatus
 from workflows.step import WorkflowStep
 from workflows.workflow import Workflow
@@ -48,8 +47,8 @@ def svg(workflow: Workflow, states: Mapping[str, StepStatus] | None = None) -> s
     """Return the picture as the text of an SVG document; `states` are those of a run's steps."""
     boxes = {step.id: _Box(step.id, _lines(step)) for step in workflow.steps}
     arrows = [
-        _Arrow(boxes[before], boxes[step], arrow_of(workflow.step(step), fallbacks(workflow.steps)))
-        for step, earlier in needs(workflow.steps).items()
+        _Arrow(boxes[before], boxes[step], arrow_of(workflow.step(step), workflow.fallbacks))
+        for step, earlier in workflow.needs.items()
         for before in earlier
     ]
     width, height = _lay_out(boxes.values(), arrows)

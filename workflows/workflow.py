@@ -11,12 +11,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import cached_property
 from typing import Any, Self
 from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from workflows.edges import fallbacks, needs
+from workflows.edges import aftermath, fallbacks, needs, waits_for
 from workflows.error_handling import ErrorHandlingConfig
 from workflows.errors import InvalidInputs
 from workflows.graph import TaskGraph
@@ -54,29 +55,55 @@ class Workflow(BaseModel):
         """The same for every version of the workflow of this name."""
         return uuid5(NAMESPACE_URL, f"ai-agent:workflow:{self.name}")
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """The hash of the content. Defaults are left out, so that new keys change no old digest."""
         said = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
         text = json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
-    @property
-    def graph(self) -> TaskGraph[str]:
-        """Which step waits for which; a fallback waits for the step that it stands in for."""
-        return TaskGraph(needs(self.steps))
+    @cached_property
+    def by_id(self) -> dict[str, WorkflowStep]:
+        """The steps by their ids."""
+        return {step.id: step for step in self.steps}
 
-    @property
+    @cached_property
+    def needs(self) -> dict[str, tuple[str, ...]]:
+        """What each step waits for; a fallback waits for the step that it stands in for."""
+        return needs(self.steps)
+
+    @cached_property
+    def waits(self) -> dict[str, tuple[str, ...]]:
+        """What must have ended before it is known whether each step runs: its needs and their fallbacks."""
+        return waits_for(self.steps)
+
+    @cached_property
+    def graph(self) -> TaskGraph[str]:
+        """The same as a graph."""
+        return TaskGraph(self.needs)
+
+    @cached_property
     def fallbacks(self) -> dict[str, str]:
         """The steps that are fallbacks, each with the step that it stands in for."""
         return fallbacks(self.steps)
 
+    @cached_property
+    def aftermath(self) -> frozenset[str]:
+        """The steps that run on failure or always, and all that follows them."""
+        return aftermath(self.steps)
+
     def step(self, step_id: str) -> WorkflowStep:
         """Return the step of that id; raises KeyError."""
-        for step in self.steps:
-            if step.id == step_id:
-                return step
-        raise KeyError(f"{self.name} has no step {step_id!r}")
+        if step_id not in self.by_id:
+            raise KeyError(f"{self.name} has no step {step_id!r}")
+        return self.by_id[step_id]
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy, which works out for itself what follows from its content."""
+        copied = super().model_copy(update=update, deep=deep)
+        for name in copied.__dict__.keys() - type(self).model_fields.keys():
+            del copied.__dict__[name]
+        return copied
 
     def inputs_from(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the inputs of a run: what is given, checked, and defaults for the rest.

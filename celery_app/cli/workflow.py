@@ -206,14 +206,13 @@ def show(run_id: str, as_json: bool) -> None:
     """
     from celery_app.cli.screen import print_json
     from celery_app.cli.workflow_sheet import print_run
-    from workflows.edges import needs
 
     handle = _find(run_id)
     document = handle.tree()
     if as_json:
         print_json(document)
     else:
-        print_run(document, needs(handle.workflow.steps))
+        print_run(document, handle.workflow.needs)
 
 
 @workflow.command()

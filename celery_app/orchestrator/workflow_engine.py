@@ -173,7 +173,7 @@ class WorkflowEngine:
 
     def cancel(self, run_id: UUID | str) -> None:
         """Cancel a run; what runs of it stops at once. Raises `UnknownTask`."""
-        runs.load(str(run_id), _nothing)
+        runs.load(str(run_id), outputs=False)
         queue.publish(graphs.cancel(str(run_id)))
 
     def approve(
@@ -266,7 +266,7 @@ class WorkflowEngine:
     def _answer(
         self, run_id: UUID | str, step: str, answer: Any, by: str | None, *, approved: bool
     ) -> None:
-        run = runs.load(str(run_id), _nothing)
+        run = runs.load(str(run_id), outputs=False)
         question = _open_question(run, step)
         schema = question.asked["schema"]
         if schema and (approved or answer is not None) and (why := mismatch(answer, schema)):
@@ -305,7 +305,3 @@ def _open_question(run: Run, step: str) -> Question:
     else:
         words = f"it is {status.value}"
     raise IllegalTransition(f"step {step!r} of run {run.id} waits for no answer: {words}")
-
-
-def _nothing(_: Workflow) -> tuple[str, ...]:
-    return ()

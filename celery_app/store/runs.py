@@ -7,7 +7,7 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -19,7 +19,7 @@ from celery_app.postgres.connection import Database
 from celery_app.store.execution import Released, released
 from celery_app.store.payload import pack, unpack
 from celery_app.store.records import Claim, Start, iso
-from workflows.progress import Outlook, outlook
+from workflows.progress import Outlook, outlook, referred, why_skipped
 from workflows.state import TaskState
 from workflows.workflow import SkipReason, StepResult, Workflow, WorkflowInstance
 
@@ -63,10 +63,14 @@ class Run:
             "event": self.start.event,
         }
 
-    def outlook(self, without: str | None = None) -> Outlook:
-        """Return what is to be done next, as if the step `without` had not been looked at."""
-        results = {step: each for step, each in self.instance.results.items() if step != without}
-        return outlook(self.workflow, results)
+    def outlook(self) -> Outlook:
+        """Return what is to be done next."""
+        return outlook(self.workflow, self.instance.results)
+
+    def why_skipped(self, step: str) -> SkipReason | None:
+        """Return why a step whose turn it is does not run; None if it does."""
+        results = {each: one for each, one in self.instance.results.items() if each != step}
+        return why_skipped(self.workflow, results, step)
 
 
 @dataclass(frozen=True)
@@ -103,14 +107,13 @@ class RunStore:
         """Return the workflow of that hash."""
         return self._definition(digest)
 
-    def load(
-        self, run_id: str, outputs: Callable[[Workflow], Collection[str]] | None = None
-    ) -> Run:
+    def load(self, run_id: str, *, step: str | None = None, outputs: bool = True) -> Run:
         """Return a run with the results of its steps.
 
         Args:
             run_id: The run.
-            outputs: Tells the steps whose outputs are wanted; by default all are.
+            step: Only what this step depends on: what it waits for, what it refers to, and what failed.
+            outputs: Whether outputs are wanted, too.
 
         Raises:
             UnknownTask: There is no such run.
@@ -127,25 +130,37 @@ class RunStore:
                 f"there is no run {run_id}; `ai-agent workflow runs` shows those there are"
             )
         workflow = self.definition(row.digest)
-        ids = {step_task_id(run_id, row.generation, step.id): step.id for step in workflow.steps}
-        named = ids.values() if outputs is None else outputs(workflow)
-        wanted = [id_ for id_, step in ids.items() if step in named]
-        steps = self.database.rows(
+        named = frozenset(workflow.by_id) if step is None else referred(workflow, step)
+        looked_at = named if step is None else named.union(workflow.waits[step], workflow.fallbacks)
+        ids = {each: step_task_id(run_id, row.generation, each) for each in looked_at}
+        found = self.database.rows(
             """
-            SELECT id, state, skipped_for, error,
-                   CASE WHEN id = ANY (:wanted) THEN result END AS result
+            SELECT id, step, state, skipped_for, error,
+                   CASE WHEN step = ANY (:named) THEN result END AS result
               FROM task WHERE id = ANY (:ids)
+            UNION ALL
+            SELECT id, step, state, skipped_for, error, NULL
+              FROM task WHERE parent_id = :run AND step <> ALL (:looked_at)
+                          AND state IN ('failed', 'cancelled')
             """,
-            ids=list(ids),
-            wanted=wanted,
+            ids=list(ids.values()),
+            named=list(named) if outputs else [],
+            run=run_id,
+            looked_at=list(looked_at),
         )
+        results = {
+            each.step: _result(each)
+            for each in found
+            if each.step in ids or each.id == step_task_id(run_id, row.generation, each.step)
+        }
         start = Start(row.trigger, row.due, unpack(row.event))
-        instance = WorkflowInstance(
+        # What is stored was checked, and to check a definition takes longer than to run a step.
+        instance = WorkflowInstance.model_construct(
             id=UUID(run_id),
             workflow=workflow,
             context=unpack(row.context),
             inputs=unpack(row.inputs),
-            results={ids[step.id]: _result(step) for step in steps},
+            results=results,
             status=TaskState(row.state),
         )
         return Run(

@@ -23,7 +23,6 @@ from celery_app.store.runs import Run, share_of, step_task_id
 from celery_app.worker.blueprint import ChooseAgent, draw_in_place, draw_sink, draw_subtasks
 from celery_app.worker.limits import Limits
 from workflows.conditions import fill
-from workflows.edges import waits_for
 from workflows.state import TaskState
 from workflows.step import Work, WorkflowStep
 from workflows.task import Priority, Task
@@ -119,7 +118,7 @@ def _add_steps(
 ) -> None:
     passed_on = {key: above[key] for key in _PASSED_ON if key in above}
     level = Priority(passed_on.get("priority", Priority.NORMAL)).level
-    waits = waits_for(workflow.steps)
+    waits = workflow.waits
     ids = {step.id: step_task_id(run.id, run.generation, step.id) for step in workflow.steps}
     for position, step in enumerate(workflow.steps):
         graph.tasks.append(

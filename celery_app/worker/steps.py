@@ -32,7 +32,7 @@ from workflows.errors import AgentSystemError, WorkflowError
 from workflows.progress import failure, names
 from workflows.state import TaskState
 from workflows.step import WorkflowStep
-from workflows.workflow import SkipReason, Workflow
+from workflows.workflow import SkipReason
 
 
 def _execution() -> Execution:
@@ -47,9 +47,8 @@ class _Look:
     def __init__(self, claim: Claim) -> None:
         assert claim.parent_id is not None, "a step belongs to a run"
         self.claim = claim
-        step_id = claim.spec["step"]
-        self.run: Run = runs.load(claim.parent_id, lambda workflow: _named(workflow, step_id))
-        self.step: WorkflowStep = self.run.workflow.step(step_id)
+        self.run: Run = runs.load(claim.parent_id, step=claim.spec["step"])
+        self.step: WorkflowStep = self.run.workflow.step(claim.spec["step"])
         self.tasks = StepTasks(self.run, claim, choose_agent, limits())
 
     def names(self, **more: Any) -> dict[str, Any]:
@@ -63,27 +62,12 @@ class _Look:
         return decide(condition, names, step=self.step.id)
 
 
-def _named(workflow: Workflow, step_id: str) -> frozenset[str]:
-    """Return the steps whose outputs a step refers to, and what may stand in for those."""
-    step = workflow.step(step_id)
-    said = step.model_dump(by_alias=True, exclude_defaults=True, exclude={"compensate"})
-    named = set(names_of(said, step=step_id).steps)
-    stack = list(named)
-    while stack:
-        instead = workflow.step(stack.pop()).fallback
-        if instead is not None and instead not in named:
-            named.add(instead)
-            stack.append(instead)
-    return frozenset(named)
-
-
 @shared_task(name="workflow.step")
 def step(**_: Any) -> Any:
     """Skip the step, ask a person, or let the step become the tasks that it stands for."""
     execution = _execution()
     look = _Look(execution.claim)
-    outlook = look.run.outlook(without=look.step.id)
-    skipped = outlook.skipped.get(look.step.id)
+    skipped = look.run.why_skipped(look.step.id)
     per_item = look.step.foreach is not None and bool(
         {"item", "loop"} & names_of(look.step.when).roots
     )
