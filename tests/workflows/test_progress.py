@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from workflows.conditions import fill
 from workflows.error_handling import ErrorHandlingConfig, Fallback
-from workflows.progress import failure, names, outlook, seen
+from workflows.progress import failure, names, outlook, seen, why_skipped
 from workflows.state import StepStatus, TaskState
 from workflows.step import Compensation, WorkflowStep
 from workflows.workflow import SkipReason, StepResult, Workflow, WorkflowInstance
@@ -347,3 +347,28 @@ def test_a_result_never_makes_a_step_wait_that_was_ready(workflow: Workflow, see
         later = outlook(workflow, results)
         for other in set(found.ready) - {name}:
             assert other in later.ready or later.skipped[other] is FAILURE
+
+
+@given(workflows(), st.integers(0, 2**32))
+def test_a_step_alone_is_decided_about_as_in_the_whole(workflow: Workflow, seed: int) -> None:
+    chance = random.Random(seed)
+    results: Results = {}
+    todo = list(workflow.graph.order())
+    while todo:
+        # As the engine does it: a step is looked at once all that it waits for has ended.
+        name = chance.choice(
+            [each for each in todo if all(before in results for before in workflow.waits[each])]
+        )
+        todo.remove(name)
+        known = {
+            each: result
+            for each, result in results.items()
+            if each in workflow.waits[name]
+            or each in workflow.fallbacks
+            or result.status in (StepStatus.ERROR, StepStatus.CANCELLED)
+        }
+        whole = outlook(workflow, results).skipped.get(name)
+        assert why_skipped(workflow, known, name) == whole
+        ended = chance.choice([ok(1), failed(), skip(CONDITION), CANCELLED])
+        results[name] = ended if whole is None else skip(whole)
+    assert outlook(workflow, results).ended is not None
