@@ -15,7 +15,7 @@ from celery.exceptions import Retry
 from celery_app.postgres.request import is_graph_task
 from celery_app.store.records import Claim
 from celery_app.worker.binding import executor
-from celery_app.worker.execution import current_execution
+from celery_app.worker.execution import this_execution
 
 
 class AgentTask(Task):
@@ -69,9 +69,7 @@ class AgentTask(Task):
 
 
 def _claim() -> Claim:
-    execution = current_execution()
-    assert execution is not None, "a step of a graph runs under a claim"
-    return execution.claim
+    return this_execution().claim
 
 
 def _next_in_chain(request: Any) -> str | None:

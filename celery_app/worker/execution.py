@@ -74,6 +74,13 @@ def current_execution() -> Execution | None:
     return _current.get()
 
 
+def this_execution() -> Execution:
+    """Return the execution of the graph task that is running here, which one must be."""
+    execution = current_execution()
+    assert execution is not None, "this task runs only as a step of a graph"
+    return execution
+
+
 class Executor:
     """Runs tasks of graphs for one worker process.
 

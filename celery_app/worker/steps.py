@@ -24,7 +24,7 @@ from celery_app.store.execution import ExecutionStore, Released
 from celery_app.store.records import Claim
 from celery_app.store.runs import Run
 from celery_app.worker.binding import limits
-from celery_app.worker.execution import Execution, current_execution
+from celery_app.worker.execution import Execution, this_execution
 from celery_app.worker.runs import StepTasks, draw_run_inside, part_id
 from celery_app.worker.triggered import finish_and_start, followers_of
 from workflows.conditions import decide, fill, items_of, names_of
@@ -33,12 +33,6 @@ from workflows.progress import failure, names
 from workflows.state import TaskState
 from workflows.step import WorkflowStep
 from workflows.workflow import SkipReason
-
-
-def _execution() -> Execution:
-    execution = current_execution()
-    assert execution is not None, "this task runs only as a step of a graph"
-    return execution
 
 
 class _Look:
@@ -65,7 +59,7 @@ class _Look:
 @shared_task(name="workflow.step")
 def step(**_: Any) -> Any:
     """Skip the step, ask a person, or let the step become the tasks that it stands for."""
-    execution = _execution()
+    execution = this_execution()
     look = _Look(execution.claim)
     skipped = look.run.why_skipped(look.step.id)
     per_item = look.step.foreach is not None and bool(
@@ -91,10 +85,11 @@ def step(**_: Any) -> Any:
 def _begin_items(execution: Execution, look: _Look, per_item: bool) -> list[None] | None:
     foreach = look.step.foreach
     assert foreach is not None
-    items = items_of(foreach, look.names(), step=look.step.id)
+    everywhere = look.names()
+    items = items_of(foreach, everywhere, step=look.step.id)
     tasks = {}
     for number, item in enumerate(items):
-        known = look.names(item=item, loop={"index": number + 1})
+        known = {**everywhere, "item": item, "loop": {"index": number + 1}}
         if not per_item or look.holds(look.step.when, known):
             tasks[number] = look.part(number, known)
     if not tasks:
@@ -121,10 +116,11 @@ def _begin_round(look: _Look, number: int, previous: Any) -> Released:
 def _ask(look: _Look) -> Released:
     approval = look.step.approval
     assert approval is not None
+    options = fill(approval.options, look.names(), step=look.step.id)
     question = {
         "question": fill(approval.question, look.names(), step=look.step.id),
-        "options": fill(approval.options, look.names(), step=look.step.id),
-        "schema": approval.answer_schema,
+        "options": options,
+        "schema": {"enum": options} if options else approval.answer_schema,
     }
     late: dict[str, Any] = {"state": "succeeded", "error": None}
     late["result"] = {
@@ -141,7 +137,7 @@ def _ask(look: _Look) -> Released:
 @shared_task(name="workflow.call")
 def call(workflow: str, inputs: dict[str, Any]) -> None:
     """Become a run of a workflow inside the run, in the version that the outermost run keeps."""
-    execution = _execution()
+    execution = this_execution()
     claim = execution.claim
     definition = runs.definition(runs.inside(claim.root_id)[workflow])
     drawn = draw_run_inside(claim, definition, definition.inputs_from(inputs))
@@ -155,7 +151,7 @@ def collect(**_: Any) -> Any:
     Raises:
         TaskFailed: An item or the round did not succeed.
     """
-    execution = _execution()
+    execution = this_execution()
     claim = execution.claim
     look = _Look(claim)
     count = int(claim.spec["parts"])
@@ -188,7 +184,7 @@ def finish(**_: Any) -> Any:
     Raises:
         WorkflowError: A step failed for good.
     """
-    execution = _execution()
+    execution = this_execution()
     claim = execution.claim
     run = runs.load(claim.id)
     outlook = run.outlook()

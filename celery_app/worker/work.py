@@ -19,16 +19,10 @@ from celery_app.store.journal import JournalStore
 from celery_app.store.records import Claim, TaskRecord
 from celery_app.worker.binding import chat_model, limits
 from celery_app.worker.blueprint import draw_subtasks
-from celery_app.worker.execution import Execution, current_execution
+from celery_app.worker.execution import Execution, this_execution
 from celery_app.worker.journal import JournalledModel
 from workflows.state import TaskState
 from workflows.task import Task, TaskInput
-
-
-def _execution() -> Execution:
-    execution = current_execution()
-    assert execution is not None, "this task runs only as a step of a graph"
-    return execution
 
 
 def _task(claim: Claim) -> Task:
@@ -46,7 +40,7 @@ def _tokens(usage: Usage) -> tuple[int, int]:
 @shared_task(name="task.run")
 def run(**_: Any) -> Any:
     """Let the chosen agent do the task, with its inputs and the results of what it needed."""
-    execution = _execution()
+    execution = this_execution()
     claim = execution.claim
     task = _task(claim)
     agent = agent_manager().get_agent(claim.agent or "writer")
@@ -74,7 +68,7 @@ def plan(**_: Any) -> None:
     The plan, the subtasks and their edges are one fenced transaction; their ids follow from the
     task and the plan, so a repetition makes the same ones.
     """
-    execution = _execution()
+    execution = this_execution()
     claim = execution.claim
     task = _task(claim)
     planner = agent_manager().planner
@@ -98,7 +92,7 @@ def collect(**_: Any) -> Any:
     Raises:
         TaskFailed: A subtask did not succeed; the message names the first that failed.
     """
-    execution = _execution()
+    execution = this_execution()
     parent = store.get(execution.claim.id)
     made = store.plan_of(parent.id)
     children = store.children(parent.id)

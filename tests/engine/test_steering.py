@@ -43,7 +43,7 @@ def waiting(engine: WorkflowEngine, run_id: UUID, step: str) -> None:
 def test_an_approval_holds_no_worker_and_takes_a_typed_answer_once(
     engine: WorkflowEngine, worker: WorkerProcess
 ) -> None:
-    workflow = load(APPROVAL % "options: [now, later]")
+    workflow = load(APPROVAL % "options: [now, later, '{{ steps.draft.output }}']")
     run_id = engine.start(workflow, {})
     waiting(engine, run_id, "approval")
     document = engine.get(run_id)
