@@ -21,6 +21,7 @@ from celery_app.orchestrator.deadlines import Deadlines
 from celery_app.orchestrator.recovery import Recovery
 from celery_app.queues import PriorityQueue
 from celery_app.store.execution import ExecutionStore
+from celery_app.store.runs import RunStore
 from tests.faults.conftest import Site
 from tests.faults.test_broker import QUICK, chore
 
@@ -69,7 +70,15 @@ def recover_at_once(site: Site, kind: Callable[..., Recovery]) -> list[int]:
     together = threading.Barrier(MANY)
     store, deadlines = ExecutionStore(site.database), Deadlines(site.database)
     passes = [
-        kind(site.database, store, SlowQueue(site, together, number / 5), deadlines, 2, 3)
+        kind(
+            site.database,
+            store,
+            RunStore(site.database),
+            SlowQueue(site, together, number / 5),
+            deadlines,
+            2,
+            3,
+        )
         for number in range(MANY)
     ]
     with ThreadPoolExecutor(MANY) as pool:
