@@ -18,6 +18,7 @@ from agents.context import room_for, split
 from agents.errors import ContextOverflow, ReplyTruncated
 from agents.meter import Meter
 from agents.model import ChatModel, ChatRequest, Message, Usage
+from agents.outputs import output_form
 from agents.profile import AgentProfile, AgentType
 from agents.prompt import Prompt
 from agents.quoting import QuoteForm, choices_of, longest_quote
@@ -29,6 +30,10 @@ __all__ = ["Agent", "AgentProfile", "AgentType", "Answer"]
 
 _MOST_ROUNDS = 6
 _QUOTES = 3
+# One try of a task asks again with the seeds that follow its first.
+_SEEDS_A_TRY = 100
+# What a question that is asked again holds besides the answer it refers to.
+_REPAIR_TOKENS = 100
 _IN_SHORT = "What matters most in all of these results?"
 
 
@@ -36,10 +41,10 @@ _IN_SHORT = "What matters most in all of these results?"
 class Answer:
     """What an agent says, what that took, and how many calls of the model it was.
 
-    `value` is what the task's `output` asks for; without one it is the text.
+    `value` is a text, or what the `output` of the task asks for.
     """
 
-    text: str
+    value: Any
     usage: Usage = field(default_factory=Usage)
     calls: int = 1
     value: Any = None
@@ -60,36 +65,40 @@ class Agent:
         model: ChatModel,
         on_text: Callable[[str], None] | None = None,
         cancel: threading.Event | None = None,
+        tries: int = 0,
     ) -> Answer:
         """Do the task with the given texts and the named results of the tasks it depends on.
 
         The name of a result is the heading it gets where results are assembled. `on_text` is given
-        what the model says as it arrives. Raises `AgentError`.
+        what the model says as it arrives. `tries` is how often the task was tried before: a warm
+        question is not answered the same again. Raises `AgentError`; `UnreadableAnswer` names what
+        does not fit the task's `output`.
         """
         meter = Meter(model, on_text, cancel)
-        job = _Job(self.profile, task, meter)
+        job = _Job(self.profile, task, meter, tries)
         texts = [*inputs, *dependencies]
-        if task.output is not None:
-            value = job.typed(task.description, _material(texts) if texts else None, task.output)
-            return Answer(json.dumps(value, ensure_ascii=False), meter.usage, meter.calls, value)
         together = len(dependencies) > 1 and not inputs
-        if together and self.profile.joins == "assemble":
-            text = _assembled(job, dependencies)
+        value: Any
+        if task.output is not None:
+            value = job.value(task.description, _material(texts), task.output)
+        elif together and self.profile.joins == "assemble":
+            value = _assembled(job, dependencies)
         elif texts:
-            text = job.read(task.description, _material(texts))
+            value = job.read(task.description, _material(texts))
         else:
-            text = job.write(task.description)
-        return Answer(text, meter.usage, meter.calls, text)
+            value = job.write(task.description)
+        return Answer(value, meter.usage, meter.calls)
 
 
 class _Job:
     """One task in the hands of one agent."""
 
-    def __init__(self, profile: AgentProfile, task: Task, model: Meter) -> None:
+    def __init__(self, profile: AgentProfile, task: Task, model: Meter, tries: int) -> None:
         self._profile = profile
         self._model = model
         # Equal tasks ask equal questions, so recorded answers are found again.
-        self._options = replace(profile.options, seed=task.id.int % 2**31)
+        seed = (task.id.int + _SEEDS_A_TRY * tries) % 2**31
+        self._options = replace(profile.options, seed=seed)
 
     def write(self, words: str) -> str:
         """Answer without a text."""
@@ -98,23 +107,29 @@ class _Job:
     def read(self, words: str, text: str, *, quotes: bool = False) -> str:
         """Answer from a text of any length; with `quotes` in the text's own sentences."""
         quotes = quotes or self._profile.quotes
-        return self._piece(words, self._shortened(words, text, quotes), quotes)
+        text = self._shortened(words, text, self._room(words, quotes), quotes)
+        return self._piece(words, text, quotes)
 
-    def typed(self, words: str, text: str | None, schema: dict[str, Any]) -> Any:
-        """Answer, from a text of any length if there is one, with a value that fits a JSON schema."""
-        manner = {**self._manner(), "limit": _as_json(schema)}
-        if text is None:
+    def value(self, words: str, text: str, schema: dict[str, Any]) -> Any:
+        """Answer with a value as the JSON schema says, from a text of any length if there is one."""
+        form = output_form(schema)
+        limit = f"Answer in JSON as this schema says: {json.dumps(form.schema)}"
+        manner = {**self._manner(), "limit": limit}
+        if not text:
             messages = Prompt.load("write").fill(job=words, **manner)
-        else:
-            messages = Prompt.load("read").fill(
-                job=words, text=self._shortened(words, text, False), **manner
-            )
-        return ask(self._model, self._request(messages), _form_of(schema))
+            return ask(self._model, self._request(messages), form)
+        prompt, quotes = Prompt.load("read"), self._profile.quotes
+        empty = self._request(prompt.fill(job=words, text="", **manner))
+        # The answer, once more where it is told what is wrong with it, and the better one.
+        again = 2 * self._options.num_predict + _REPAIR_TOKENS
+        room = min(self._room(words, quotes), room_for(empty) - again)
+        text = self._shortened(words, text, room, quotes)
+        return ask(self._model, self._request(prompt.fill(job=words, text=text, **manner)), form)
 
-    def _shortened(self, words: str, text: str, quotes: bool) -> str:
-        """Return the text if one call can read it, or else what was gained from its pieces."""
+    def _shortened(self, words: str, text: str, room: int, quotes: bool) -> str:
+        """Return the text, or what was gained from reading it in pieces, once it fits the room."""
         for _ in range(_MOST_ROUNDS):
-            pieces = split(text, self._room(words, quotes))
+            pieces = split(text, room)
             if len(pieces) == 1:
                 return text
             gained = [self._piece(words, one, quotes) for one in pieces if one.strip()]

@@ -17,7 +17,8 @@ AgentError (workflows.errors.AgentSystemError)
 └── InvalidRoster         the file of agents is wrong: exit 2
 
 Invariant: `retry` says all that a caller needs to know about trying again; nobody reads messages to
-find out. `retryable` is true only where the very same request may succeed later.
+find out. `retryable` is true only where the very same request may succeed later, and None where other
+words of the model may do: the policy of the task decides.
 """
 
 from __future__ import annotations
@@ -67,8 +68,10 @@ class AgentError(AgentSystemError):
     retry: Retry = Retry.NEVER
 
     @property
-    def retryable(self) -> bool:
-        """Whether the same request may succeed later."""
+    def retryable(self) -> bool | None:
+        """Whether the same request may succeed later; None leaves it to the task's policy."""
+        if self.retry in {Retry.REPAIR, Retry.LONGER}:
+            return None
         return self.retry is Retry.LATER
 
 

@@ -85,8 +85,8 @@ class Client:
             concurrency_key: Of tasks with one key only one runs at a time, or as many as `limits` says.
             resources: What it needs (``cpu``, ``memory``), and what it may use up together with all its
                 subtasks (``tokens``, ``model_calls``, ``seconds``).
-            agent: Name or type of the agent to do it; by default its type and capabilities decide.
-            output: JSON schema of the result, which is then a value instead of text.
+            agent: Name or type of the agent to do it; by default one that can.
+            output: JSON schema of the result, which is then a value of that kind instead of a text.
 
         Raises:
             InvalidTask: Something is wrong with it; nothing was stored.
@@ -108,6 +108,8 @@ class Client:
                 "project": project,
                 "concurrency_key": concurrency_key,
                 "resource_requirements": resources or {},
+                "agent": agent,
+                "output": output,
             }
         )
 

@@ -6,6 +6,7 @@ AgentSystemError (workflows.errors)
 ├── PermissionDenied       the policy says no: exit 3
 ├── UnknownTask            no task has that id
 ├── TaskFailed             the work was tried and failed: exit 1
+│   ├── UnfitResult        the result is not as the task's `output` says
 │   ├── TaskCancelled      somebody cancelled it
 │   └── TaskSkipped        something that it needs failed or was skipped
 ├── WaitTimeout            the work goes on, but the caller's patience ended
@@ -31,6 +32,7 @@ __all__ = [
     "TaskCancelled",
     "TaskFailed",
     "TaskSkipped",
+    "UnfitResult",
     "UnknownTask",
     "WaitTimeout",
 ]
@@ -63,6 +65,10 @@ class UnknownTask(AgentSystemError):
 
 class TaskFailed(AgentSystemError):
     """The task was tried and did not succeed."""
+
+
+class UnfitResult(TaskFailed):
+    """The result is not as the JSON schema in `output` of the task says."""
 
 
 class TaskCancelled(TaskFailed):

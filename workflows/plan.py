@@ -125,15 +125,20 @@ class Plan(BaseModel):
     def tasks(self, parent: Task) -> list[Task]:
         """Return the subtasks of `parent`, in the order of the steps.
 
-        A subtask works under its parent's priority, deadline, limits and rights. Raises
+        A subtask works under its parent's priority, deadline, limits and rights; the only one that
+        none needs has its parent's `output` too, since its result becomes the parent's. Raises
         `InvalidPlan` when a step needs a later step or an input that the parent does not have.
         """
         graph = self.graph()
         ids = {number: uuid5(parent.id, f"{self.version}:{number}") for number in graph}
         texts = {item.name: item for item in parent.inputs}
-        return [
-            self._task(number, parent, ids, graph.dependencies(number), texts) for number in graph
-        ]
+        tasks = {
+            number: self._task(number, parent, ids, graph.dependencies(number), texts)
+            for number in graph
+        }
+        if len(graph.sinks) == 1:
+            tasks[graph.sinks[0]].output = parent.output
+        return list(tasks.values())
 
     def _task(
         self,

@@ -34,7 +34,10 @@ def schema_fault(schema: Any) -> str | None:
     """Return what is wrong with a JSON schema (draft 2020-12) in one sentence, or None."""
     if not isinstance(schema, dict):
         return f"a schema is a mapping such as {{type: string}}, not {schema!r:.40}"
-    error = best_match(_META.iter_errors(schema))
+    try:
+        error = best_match(_META.iter_errors(schema))
+    except RecursionError:
+        return "the schema is nested too deep: give its parts names under $defs"
     if error is not None:
         return f"{_place(error)}{_advice(error)}"
     return next(_faults(schema), None)

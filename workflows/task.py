@@ -11,7 +11,15 @@ from enum import StrEnum
 from typing import Any, Literal, Self
 from uuid import UUID, uuid4
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from workflows.errors import InvalidTask
 from workflows.schemas import schema_fault
@@ -191,6 +199,13 @@ class Task(BaseModel):
     retry: RetryPolicy = Field(default_factory=RetryPolicy)
     timeout: Amount | None = Field(None, description="Seconds for one attempt.")
     output: JsonObject | None = Field(None, description="JSON schema of the result.")
+
+    @field_validator("output")
+    @classmethod
+    def _check_output(cls, schema: dict[str, Any] | None) -> dict[str, Any] | None:
+        if schema is not None and (fault := schema_fault(schema)):
+            raise ValueError(fault)
+        return schema
 
     @model_validator(mode="after")
     def _check_whole(self) -> Self:

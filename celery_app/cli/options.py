@@ -27,6 +27,7 @@ __all__ = [
     "as_json",
     "deadline",
     "inputs",
+    "output",
     "priority",
     "resources",
     "resources_of",
@@ -129,40 +130,27 @@ class NamedJson(JsonValue):
         return name, super().convert(text, param, ctx)
 
 
-class InputValue(click.ParamType[Any]):
-    """A value written as JSON, or as plain text; `@FILE` is what stands in a file."""
+class Schema(JsonValue):
+    """A JSON schema, or `@FILE` with one."""
 
-    name = "value"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the value."""
-        text = str(value)
-        if text.startswith("@"):
-            try:
-                text = Path(text[1:]).read_text(encoding="utf-8-sig")
-            except (OSError, UnicodeDecodeError) as error:
-                self.fail(f"{text[1:]} cannot be read ({error}); name a text file", param, ctx)
-        try:
-            return json.loads(text)
-        except (ValueError, RecursionError):
-            return text
-
-
-class NamedInput(InputValue):
-    """`NAME=VALUE`, as a pair."""
-
-    name = "name=value"
+    name = "schema"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, Any]:
-        """Return the name and the value."""
-        if isinstance(value, tuple):
-            return value
-        name, equals, text = str(value).partition("=")
-        if not (name and equals):
-            self.fail(f"{value!r} is not NAME=VALUE; write topic=bicycles", param, ctx)
-        return name, super().convert(text, param, ctx)
+    ) -> JsonObject:
+        """Return the schema, once it is found sound."""
+        from workflows.schemas import schema_fault
+
+        text = str(value)
+        if text.startswith("@"):
+            try:
+                text = Path(text[1:]).read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                self.fail(f"{text[1:]} cannot be read: {error}", param, ctx)
+        schema: JsonObject = super().convert(text, param, ctx)
+        if fault := schema_fault(schema):
+            self.fail(fault, param, ctx)
+        return schema
 
 
 class SizeText(click.ParamType[str]):
@@ -189,6 +177,7 @@ JSON = JsonValue()
 INPUT = InputValue()
 NAMED_INPUT = NamedInput()
 NAMED_JSON = NamedJson()
+SCHEMA = Schema()
 
 
 def as_json(command: Command) -> Command:
@@ -205,6 +194,16 @@ def inputs(command: Command) -> Command:
         multiple=True,
         type=click.Path(path_type=Path),
         help="A text file to work on; may be given several times.",
+    )(command)
+
+
+def output(command: Command) -> Command:
+    """Give a command the option `--output SCHEMA`."""
+    return click.option(
+        "--output",
+        type=SCHEMA,
+        metavar="SCHEMA",
+        help="The result as JSON of this schema, given as JSON or as @FILE.",
     )(command)
 
 

@@ -33,6 +33,7 @@ INTERRUPTED = 130
 )
 @options.priority
 @options.deadline
+@options.output
 @click.option(
     "--timeout",
     type=options.SECONDS,
@@ -47,6 +48,7 @@ def run(
     plan: bool,
     priority: str,
     deadline: datetime | None,
+    output: options.JsonObject | None,
     timeout: float | None,
     as_json: bool,
 ) -> None:
@@ -69,7 +71,12 @@ def run(
         _print_plan(client, job, inputs, as_json)
         return
     handle = client.submit(
-        job, inputs=list(inputs), priority=priority, deadline=deadline, plan=plan
+        job,
+        inputs=list(inputs),
+        priority=priority,
+        deadline=deadline,
+        plan=plan,
+        output=output,
     )
     try:
         _see_through(handle, timeout, as_json)

@@ -40,6 +40,7 @@ __all__ = ["print_state", "submit"]
 @click.option(
     "--concurrency-key", metavar="TEXT", help="Of tasks with one such key one runs at a time."
 )
+@options.output
 @options.resources
 @options.as_json
 def submit(
@@ -54,6 +55,7 @@ def submit(
     deadline: datetime | None,
     key: str | None,
     concurrency_key: str | None,
+    output: options.JsonObject | None,
     project: str | None,
     as_json: bool,
     **resources: Any,
@@ -65,8 +67,11 @@ def submit(
       ai-agent task submit "Summarise the minutes" --input minutes.md --priority high
       ai-agent task submit --task chore.sleep --arg 2.5
       ai-agent task submit --graph graph.json
+      ai-agent task submit "Name five rivers" --output '{"type": "array", "maxItems": 5}'
     """
     _check_choice(description, name, graph, bool(args or kwargs))
+    if output is not None and graph is not None:
+        raise click.UsageError("--output goes to one task; write output into the tasks of --graph")
     from celery_app.cli.system import open_client
 
     client = open_client()
@@ -78,7 +83,7 @@ def submit(
     elif name is not None:
         fields: options.JsonObject = {"task": name, "args": list(args), "kwargs": dict(kwargs)}
         fields |= {"priority": priority, "deadline": deadline, "idempotency_key": key}
-        fields |= {"project": project, "concurrency_key": concurrency_key}
+        fields |= {"project": project, "concurrency_key": concurrency_key, "output": output}
         fields["resource_requirements"] = asked
         handle = _submit_named(client, fields)
     else:
@@ -92,6 +97,7 @@ def submit(
             project=project,
             concurrency_key=concurrency_key,
             resources=asked,
+            output=output,
         )
     if as_json:
         print_state(handle, as_json=True)

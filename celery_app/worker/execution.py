@@ -28,6 +28,7 @@ from celery_app.errors import (
     LeaseLost,
     ServiceUnavailable,
     TaskFailed,
+    UnfitResult,
 )
 from celery_app.queues import PriorityQueue
 from celery_app.store.execution import ExecutionStore, Released, Standing
@@ -216,10 +217,10 @@ class Executor:
 
 
 def _check_output(claim: Claim, value: Any) -> None:
-    """Refuse a result that is not what the task was to give. Raises `TaskFailed`."""
+    """Refuse a result that is not as the task says; it is looked at as whoever waits will read it."""
     schema = claim.spec.get("output")
-    if schema is not None and (why := mismatch(unpack(pack(value)), schema)):
-        raise TaskFailed(f"the result does not fit `output`: {' '.join(why.split())}")
+    if schema and (why := mismatch(unpack(pack(value)), schema)):
+        raise UnfitResult(f"the result is not as output says: {why}; correct one of them")
 
 
 def _told(error: BaseException) -> dict[str, Any]:

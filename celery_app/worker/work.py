@@ -50,6 +50,7 @@ def run(**_: Any) -> Any:
         [_as_input(record) for record in store.inputs_of(claim.id)],
         model=_model(execution),
         cancel=execution.lease.ended,
+        tries=claim.tries,
     )
     execution.tokens = _tokens(answer.usage)
     return answer.value

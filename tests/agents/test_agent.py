@@ -36,7 +36,7 @@ def first_choices(request: ChatRequest) -> str | None:
 def test_without_texts_the_model_writes() -> None:
     model = ScriptedModel("Some words.")
     answer = agent().perform(task(), model=model)
-    assert (answer.text, answer.calls) == ("Some words.", 1)
+    assert (answer.value, answer.calls) == ("Some words.", 1)
     assert answer.usage.generated > 0
     (asked,) = model.requests
     assert "Describe the animals." in asked.messages[-1].content
@@ -59,13 +59,13 @@ def test_one_text_needs_no_heading() -> None:
 
 def test_the_limit_of_sentences_holds() -> None:
     model = ScriptedModel("One. Two. Three.")
-    assert agent(sentences=2).perform(task(), model=model).text == "One. Two."
+    assert agent(sentences=2).perform(task(), model=model).value == "One. Two."
     assert "at most 2 sentences" in model.requests[0].messages[-1].content
 
 
 def test_a_reply_that_was_cut_ends_with_a_whole_sentence() -> None:
     model = ScriptedModel(Reply("One. Two. Thr", done_reason="length"))
-    assert agent(sentences=3).perform(task(), model=model).text == "One. Two."
+    assert agent(sentences=3).perform(task(), model=model).value == "One. Two."
     with pytest.raises(ReplyTruncated, match="num_predict of ann"):
         agent(sentences=3).perform(task(), model=ScriptedModel(Reply("On", done_reason="length")))
 
@@ -74,7 +74,7 @@ def test_without_a_limit_it_gets_more_room_once() -> None:
     cut = Reply("One. Tw", done_reason="length")
     model = ScriptedModel(cut, "One. Two.")
     answer = agent().perform(task(), model=model)
-    assert (answer.text, answer.calls) == ("One. Two.", 2)
+    assert (answer.value, answer.calls) == ("One. Two.", 2)
     assert [asked.options.num_predict for asked in model.requests] == [300, 600]
     with pytest.raises(ReplyTruncated):
         agent().perform(task(), model=ScriptedModel(cut, cut))
@@ -83,25 +83,25 @@ def test_without_a_limit_it_gets_more_room_once() -> None:
 def test_quotes_are_the_text_in_its_own_words() -> None:
     model = ScriptedModel('{"1": "Cats purr.", "2": "Cats hunt mice."}')
     answer = agent(quotes=True, sentences=2).perform(task(), [CATS], model=model)
-    assert answer.text == "Cats purr. Cats hunt mice."
+    assert answer.value == "Cats purr. Cats hunt mice."
 
 
 def test_a_quote_that_is_none_is_asked_for_again() -> None:
     model = ScriptedModel('{"1": "Cats fly.", "2": "Cats hunt mice."}', rules=[first_choices])
     answer = agent(quotes=True, sentences=2).perform(task(), [CATS], model=model)
-    assert (answer.text, answer.calls) == ("Cats sleep. Cats hunt mice.", 2)
+    assert (answer.value, answer.calls) == ("Cats sleep. Cats hunt mice.", 2)
 
 
 def test_a_text_without_sentences_is_read_in_free_words() -> None:
     model = ScriptedModel("A table of prices.")
     prices = TaskInput(name="Prices", text="| fish | 3 |\n| milk | 1 |\n")
-    assert agent(quotes=True).perform(task(), [prices], model=model).text == "A table of prices."
+    assert agent(quotes=True).perform(task(), [prices], model=model).value == "A table of prices."
 
 
 def test_results_are_assembled_below_what_matters_most() -> None:
     model = ScriptedModel(rules=[first_choices])
     answer = agent(joins="assemble").perform(task(), [], [CATS, DOGS], model=model)
-    opening, *sections = answer.text.split("\n\n## ")
+    opening, *sections = answer.value.split("\n\n## ")
     assert opening == "**In short:** Cats sleep. Cats hunt mice. Dogs bark."
     assert sections == [f"Cats\n\n{CATS.text}", "Dogs\n\nDogs bark."]
     assert answer.calls == 1
@@ -110,7 +110,7 @@ def test_results_are_assembled_below_what_matters_most() -> None:
 def test_results_are_rewritten_by_a_model_that_can() -> None:
     model = ScriptedModel("Both are animals.")
     answer = agent(joins="rewrite").perform(task(), [], [CATS, DOGS], model=model)
-    assert answer.text == "Both are animals."
+    assert answer.value == "Both are animals."
 
 
 @pytest.mark.parametrize("quotes", [True, False])

@@ -67,7 +67,7 @@ def test_a_summary_holds_only_what_the_text_says(model: OllamaModel) -> None:
         [TaskInput(name="The building", text=building)],
         model=model,
     )
-    sentences = answer.text.split(". ")
+    sentences = answer.value.split(". ")
     assert len(sentences) == 3
     assert all(sentence.strip(". ") in text for sentence in sentences)
     assert answer.usage.generated > 0
@@ -82,6 +82,6 @@ def test_results_become_one_text(model: OllamaModel) -> None:
     ]
     writer = AgentManager().get_agent("writer")
     answer = writer.perform(Task(description="Bring together."), [], results, model=model)
-    opening, *sections = answer.text.split("\n\n## ")
+    opening, *sections = answer.value.split("\n\n## ")
     assert opening.startswith("**In short:** The ")
     assert sections == [f"{one.name}\n\n{one.text}" for one in results]
