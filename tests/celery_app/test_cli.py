@@ -136,6 +136,11 @@ def through_the_door(error: BaseException) -> Result:
         ["task", "submit", "--task", "chore.echo", "--arg", "{"],
         ["task", "submit", "--task", "chore.echo", "--kwarg", "value"],
         ["task", "submit", "--task", "chore.echo", "--graph", "graph.json"],
+        ["task", "submit", "words", "--output", "{"],
+        ["task", "submit", "words", "--output", "5"],
+        ["task", "submit", "words", "--output", "@no-such-file"],
+        ["task", "submit", "--graph", "graph.json", "--output", "{}"],
+        ["run", "job", "--output", '{"type": "strin"}'],
         ["task", "list", "--state", "lost"],
     ],
     ids=" ".join,
@@ -169,6 +174,14 @@ def test_nothing_else_is_a_moment(text: str) -> None:
         assert options.MOMENT.convert(text, None, None).tzinfo is not None
     except click.BadParameter as error:
         assert "2030-01-31" in error.message or "time zone" in error.message
+
+
+def test_a_schema_may_stand_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "schema.json"
+    file.write_text('{"type": "string"}')
+    assert options.SCHEMA.convert(f"@{file}", None, None) == {"type": "string"}
+    with pytest.raises(click.BadParameter, match="there is no type 'strin': did you mean 'string'"):
+        options.SCHEMA.convert('{"type": "strin"}', None, None)
 
 
 # Graph files

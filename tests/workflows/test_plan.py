@@ -138,6 +138,12 @@ def test_subtasks_are_not_made_of_a_plan_that_was_not_checked(bad: Plan) -> None
         bad.tasks(PARENT)
 
 
+def test_only_the_one_last_step_has_the_output_of_its_parent() -> None:
+    parent = PARENT.model_copy(update={"output": {"type": "array"}})
+    assert [task.output for task in plan(step(), step(1)).tasks(parent)] == [None, parent.output]
+    assert [task.output for task in plan(step(), step()).tasks(parent)] == [None, None]
+
+
 def test_the_price_of_a_plan() -> None:
     estimates = {"researcher": CallEstimate(prompt=100, generated=10, seconds=5, calls=2)}
     cheap = CallEstimate(prompt=10, generated=1, seconds=1)

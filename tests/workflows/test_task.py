@@ -23,6 +23,14 @@ from workflows.task import (
     TaskType,
 )
 
+
+def _nested(depth: int) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "string"}
+    for _ in range(depth):
+        schema = {"type": "array", "items": schema}
+    return schema
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
@@ -72,6 +80,15 @@ def test_a_description_is_enough() -> None:
         ({"retry": {"max": -1}}, "retry.max '-1'"),
         ({"timeout": 0}, "timeout '0'"),
         ({"timeout": float("inf")}, "timeout 'inf'"),
+        ({"output": []}, r"output '\[\]': Input should be a valid dictionary"),
+        (
+            {"output": {"type": "strin"}},
+            "output .*: type: there is no type 'strin': did you mean 's",
+        ),
+        ({"output": {"itmes": {}}}, "output .*: 'itmes' means nothing in a schema: did you mean i"),
+        ({"output": {"$ref": "#/$defs/a"}}, "output .*points to nothing: correct it"),
+        ({"output": {"enum": [(1,)]}}, "output .*: JSON would change it"),
+        ({"output": _nested(300)}, "output .*: the schema is nested too deep"),
         ({"colour\nred": 1}, "colour red '1'"),
         ({"resource_requirements": {"cpu": -1}}, r"resource_requirements\.cpu '-1'"),
         ({"resource_requirements": {"memory": "0Gi"}}, "give a size above zero"),
@@ -120,6 +137,7 @@ def test_a_task_comes_back_from_json_as_it_went() -> None:
         resource_requirements=ResourceRequirements(memory="1Gi", cpu=0.5),
         security_requirements=SecurityRequirements(allowed_tools={"b", "a"}, network=True),
         subtasks=[Task(description="y", subtasks=[Task(description="z")])],
+        output={"type": "array", "items": {"type": "string"}},
     )
 
     assert Task.model_validate_json(task.model_dump_json()) == task
