@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from agents.answers import Form, ask, ask_text
+from agents.answers import ask, ask_text
 from agents.context import room_for, split
 from agents.errors import ContextOverflow, ReplyTruncated
 from agents.meter import Meter
@@ -23,7 +23,6 @@ from agents.profile import AgentProfile, AgentType
 from agents.prompt import Prompt
 from agents.quoting import QuoteForm, choices_of, longest_quote
 from agents.sentences import first_sentences, whole_sentences
-from workflows.schemas import mismatch
 from workflows.task import Task, TaskInput
 
 __all__ = ["Agent", "AgentProfile", "AgentType", "Answer"]
@@ -47,7 +46,6 @@ class Answer:
     value: Any
     usage: Usage = field(default_factory=Usage)
     calls: int = 1
-    value: Any = None
 
 
 class Agent:
@@ -179,30 +177,6 @@ class _Job:
         if quotes:
             room -= longest_quote(self._profile.sentences or _QUOTES)
         return min(room, self._profile.reads or room)
-
-
-def _as_json(schema: dict[str, Any]) -> str:
-    said = json.dumps(schema, ensure_ascii=False)
-    return f'Answer in JSON, as {{"answer": ...}}, where the answer fits this schema: {said}'
-
-
-def _form_of(schema: dict[str, Any]) -> Form[Any]:
-    """Return the form of an answer that fits a schema; servers want an object around it."""
-
-    def read(data: Any) -> Any:
-        if not isinstance(data, dict) or "answer" not in data:
-            raise ValueError('the answer must be an object with the key "answer"')
-        if why := mismatch(data["answer"], schema):
-            raise ValueError(f"the answer does not fit: {why}")
-        return data["answer"]
-
-    around = {
-        "type": "object",
-        "properties": {"answer": schema},
-        "required": ["answer"],
-        "additionalProperties": False,
-    }
-    return Form(around, read)
 
 
 def _assembled(job: _Job, results: Sequence[TaskInput]) -> str:

@@ -93,8 +93,6 @@ class Client:
         """
         return self._submit(
             {
-                "agent": agent,
-                "output": output,
                 "description": description,
                 "type": type,
                 "priority": priority,

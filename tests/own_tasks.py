@@ -52,6 +52,67 @@ def hoard(megabytes: int) -> int:
     return len(bytearray(megabytes * 2**20))
 
 
+@shared_task(name="own.note")
+def note(file: str, line: str) -> None:
+    with open(file, "a") as notes:
+        notes.write(f"{line}\n")
+
+
+@shared_task(name="own.count")
+def count(file: str, word: str) -> str:
+    with open(os.path.join(os.path.dirname(file), "counted"), "a") as counted:
+        counted.write(f"{word}\n")
+    return word
+
+
+@shared_task(name="own.needs_file")
+def needs_file(file: str, word: str) -> str:
+    count(file, word)
+    if word == "b" and not os.path.exists(file):
+        raise FileNotFoundError(f"no {file}")
+    return word
+
+
+@shared_task(name="own.third_line")
+def third_line(file: str) -> None:
+    with open(os.path.join(os.path.dirname(file), "counted")) as counted:
+        if len(counted.readlines()) < 3:
+            raise Wobble("too few")
+
+
+def _die_at_the_appointed_call() -> None:
+    """Kill this worker at the call that MORTAL_AT names: DIRECTORY:NUMBER, counted over all workers."""
+    folder, _, number = os.environ.get("MORTAL_AT", "").rpartition(":")
+    if not folder:
+        return
+    for call in range(1, int(number) + 1):
+        try:
+            os.close(os.open(os.path.join(folder, str(call)), os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            continue
+        if call == int(number):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return
+
+
+@shared_task(name="own.echo")
+def mortal_echo(value: Any) -> Any:
+    _die_at_the_appointed_call()
+    return value
+
+
+@shared_task(name="own.fail")
+def mortal_fail(message: str) -> None:
+    _die_at_the_appointed_call()
+    raise Wobble(message)
+
+
+@shared_task(name="own.undo")
+def mortal_undo(file: str, line: str) -> None:
+    _die_at_the_appointed_call()
+    note(file, line)
+
+
 @shared_task(name="own.pair")
 def pair(first: Any, second: Any) -> tuple[Any, Any]:
     return first, second

@@ -213,8 +213,6 @@ class Task(BaseModel):
             raise ValueError("nothing to do: give a description, or the name of a Celery task")
         if (self.args or self.kwargs) and self.task is None:
             raise ValueError("args and kwargs go to a Celery task; name it in task")
-        if self.output is not None and (fault := schema_fault(self.output)):
-            raise ValueError(f"output is no JSON schema: {fault}")
         names = [item.name for item in self.inputs]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two inputs are named {twice[0]!r}; give each its own name")

@@ -96,6 +96,21 @@ class Moment(click.ParamType[datetime]):
         return moment
 
 
+def _content(
+    kind: click.ParamType[Any],
+    text: str,
+    param: click.Parameter | None,
+    ctx: click.Context | None,
+) -> str:
+    """Return the text, or for `@FILE` what stands in that file."""
+    if not text.startswith("@"):
+        return text
+    try:
+        return Path(text[1:]).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        kind.fail(f"{text[1:]} cannot be read ({error}); name a text file", param, ctx)
+
+
 class JsonValue(click.ParamType[Any]):
     """A value written as JSON."""
 
@@ -130,6 +145,37 @@ class NamedJson(JsonValue):
         return name, super().convert(text, param, ctx)
 
 
+class InputValue(click.ParamType[Any]):
+    """A value written as JSON, or as plain text; `@FILE` is what stands in a file."""
+
+    name = "value"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the value."""
+        text = _content(self, str(value), param, ctx)
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError):
+            return text
+
+
+class NamedInput(InputValue):
+    """`NAME=VALUE`, as a pair."""
+
+    name = "name=value"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, Any]:
+        """Return the name and the value."""
+        if isinstance(value, tuple):
+            return value
+        name, equals, text = str(value).partition("=")
+        if not (name and equals):
+            self.fail(f"{value!r} is not NAME=VALUE; write topic=bicycles", param, ctx)
+        return name, super().convert(text, param, ctx)
+
+
 class Schema(JsonValue):
     """A JSON schema, or `@FILE` with one."""
 
@@ -141,13 +187,7 @@ class Schema(JsonValue):
         """Return the schema, once it is found sound."""
         from workflows.schemas import schema_fault
 
-        text = str(value)
-        if text.startswith("@"):
-            try:
-                text = Path(text[1:]).read_text(encoding="utf-8")
-            except (OSError, UnicodeDecodeError) as error:
-                self.fail(f"{text[1:]} cannot be read: {error}", param, ctx)
-        schema: JsonObject = super().convert(text, param, ctx)
+        schema: JsonObject = super().convert(_content(self, str(value), param, ctx), param, ctx)
         if fault := schema_fault(schema):
             self.fail(fault, param, ctx)
         return schema
