@@ -227,8 +227,10 @@ def _insert_runs(connection: Connection, runs: Sequence[NewRun]) -> None:
                                  event, forked_from)
                 VALUES (:id, :workflow, :digest, :generation, :inside, :context, :inputs, :trigger, :due,
                         :event, :forked_from)
+                -- Only a run inside a run is begun again; whoever starts the same run twice changes nothing.
                 ON CONFLICT (id) DO UPDATE SET generation = excluded.generation, inputs = excluded.inputs,
                                                context = excluded.context
+                 WHERE run.generation < excluded.generation
                 """
             ),
             {

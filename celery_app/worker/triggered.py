@@ -22,7 +22,7 @@ from celery_app.store.triggers import Occurrence, StoredTrigger, insert_occurren
 from celery_app.worker.binding import limits
 from celery_app.worker.runs import draw_run
 from workflows.conditions import fill
-from workflows.errors import AgentSystemError
+from workflows.errors import InvalidExpression, InvalidInputs
 from workflows.task import Task
 
 logger = logging.getLogger(__name__)
@@ -120,7 +120,7 @@ def draw_or_note(met: Occurrence, now: datetime, event: Any = None) -> NewGraph 
     """Return the run of an occurrence; if it cannot start, keep the reason with the trigger."""
     try:
         return draw_triggered(met, now, event)
-    except AgentSystemError as error:
-        logger.exception("workflow %s is not started by its trigger", met.trigger.workflow)
+    except (InvalidExpression, InvalidInputs) as error:
+        logger.warning("workflow %s is not started: %s", met.trigger.workflow, error)
         triggers.note_error(met.trigger, str(error), met.due)
         return None

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -350,6 +350,19 @@ def test_execute_workflow_as_specified(engine: WorkflowEngine, worker: WorkerPro
     assert asyncio.run(_execute(engine, "continue-run")).results["bad"].status == "error"
     with pytest.raises(WorkflowError, match="step 'bad' failed: broken"):
         asyncio.run(_execute(engine, "abort"))
+
+
+def test_a_run_that_is_started_twice_is_one_run(
+    engine: WorkflowEngine, worker: WorkerProcess
+) -> None:
+    workflow = next(each for each in engine.workflows.values() if each.name == "inputs")
+    run_id = uuid4()
+    for name in ("ann", "bob"):
+        assert engine.start(workflow, {"name": name}, run_id=run_id) == run_id
+    engine.wait(run_id, timeout=20)
+    document = engine.get(run_id)
+    assert document["inputs"]["name"] == "ann"
+    assert document["outputs"] == {"greet": "hello, ann"}
 
 
 def test_a_workflow_may_not_contain_itself() -> None:
