@@ -176,6 +176,39 @@ steps:
     assert counted(file) == ["a", "b", "b", "c", "list"]
 
 
+def test_what_was_undone_is_told_and_cannot_be_resumed(
+    engine: WorkflowEngine, worker: WorkerProcess, tmp_path: Path
+) -> None:
+    workflow = load(
+        """
+name: undone
+inputs: {file: {type: string}}
+error_handling: {strategy: compensate}
+steps:
+  - id: one
+    task: chore.echo
+    args: [1]
+    compensate: {task: own.note, args: ["{{ inputs.file }}", one]}
+  - {id: two, task: chore.echo, args: [2], compensate: {task: chore.fail, args: [stuck]}}
+  - id: three
+    task: chore.echo
+    args: [3]
+    compensate: {workflow: inner, with: {value: "{{ steps.three.output }}"}}
+  - {id: bad, task: chore.fail, args: [broken]}
+"""
+    )
+    run_id = engine.start(workflow, {"file": str(tmp_path / "notes")})
+    with pytest.raises(WorkflowError) as raised:
+        engine.wait(run_id, timeout=20)
+    # One that cannot be undone does not keep the others from it.
+    assert "step 'bad' failed: broken; undone: three, one; could not be undone: two" in str(
+        raised.value
+    )
+    assert (tmp_path / "notes").read_text() == "one\n"
+    with pytest.raises(IllegalTransition, match=r"was undone by its compensations.*fork it"):
+        engine.resume(run_id)
+
+
 def test_a_run_inside_a_run_is_tried_again_as_a_whole(
     engine: WorkflowEngine, worker: WorkerProcess, tmp_path: Path
 ) -> None:
