@@ -13,7 +13,7 @@ from workflows.state import StepStatus
 from workflows.step import WorkflowStep
 from workflows.workflow import Workflow
 
-__all__ = ["arrow_of", "mermaid", "work_of"]
+__all__ = ["arrow_of", "marks_of", "mermaid", "undo_of", "work_of"]
 
 _SHAPES = {
     "agent": ("([", "])"),
@@ -27,6 +27,7 @@ _ARROWS = {
     "failure": "-. on failure .->",
     "always": "-- always -->",
     "fallback": "-. fallback .->",
+    "compensate": "-. compensate .->",
 }
 _COLOURS = {
     StepStatus.RUNNING: "fill:#d7ecff,stroke:#1a73e8",
@@ -53,35 +54,17 @@ def mermaid(workflow: Workflow, states: Mapping[str, StepStatus] | None = None) 
         arrow = _ARROWS[arrow_of(workflow.step(step_id), workflow.fallbacks)]
         lines.extend(f"    {nodes[other]} {arrow} {nodes[step_id]}" for other in needed)
     for step in workflow.steps:
-        if step.compensate is not None:
+        if (undo := undo_of(step)) is not None:
             name = f"{nodes[step.id]}undo"
-            work = step.compensate
-            undo = _text(f"undo: {work.task or work.workflow or work.agent or work.kinds[0]}")
-            lines.append(f'    {name}["{undo}"]')
-            lines.append(f"    {nodes[step.id]} -. compensate .-> {name}")
-    for step_id, state in (states or {}).items():
-        if state in _COLOURS:
-            lines.append(f"    style {nodes[step_id]} {_COLOURS[state]}")
+            lines.append(f'    {name}["{_text(undo)}"]')
+            lines.append(f"    {nodes[step.id]} {_ARROWS['compensate']} {name}")
+    lines.extend(_coloured(nodes, states or {}))
     return "\n".join(lines) + "\n"
 
 
 def arrow_of(step: WorkflowStep, standing_in: Mapping[str, str]) -> str:
     """Return on what the step runs: success, failure, always or, as a `fallback`, for another one."""
     return "fallback" if step.id in standing_in else step.run_on
-
-
-def _words(step: WorkflowStep) -> Iterator[str]:
-    yield f"<b>{_text(step.id)}</b>"
-    yield _text(work_of(step))
-    if step.when is not True:
-        yield _text(f"when {step.when}")
-    if step.foreach is not None:
-        at_once = f", {step.max_parallel} at a time" if step.max_parallel else ""
-        yield _text(f"for each of {step.foreach}", at_once)
-    if step.loop is not None:
-        yield _text(f"until {step.loop.until}", f", {step.loop.max} times at most")
-    if step.on_error == "continue":
-        yield "may fail"
 
 
 def work_of(step: WorkflowStep) -> str:
@@ -91,6 +74,41 @@ def work_of(step: WorkflowStep) -> str:
     if step.approval is not None:
         return f"approval: {step.approval.question}"
     return f"{step.kind} {step.task or step.workflow or step.plan}"
+
+
+def marks_of(step: WorkflowStep) -> Iterator[tuple[str, str]]:
+    """Yield on what and how often the step is done: words that may be cut, and those behind them."""
+    if step.when is not True:
+        yield f"when {step.when}", ""
+    if step.foreach is not None:
+        at_once = f", {step.max_parallel} at a time" if step.max_parallel else ""
+        yield f"for each of {step.foreach}", at_once
+    if step.loop is not None:
+        yield f"until {step.loop.until}", f", {step.loop.max} times at most"
+    if step.on_error == "continue":
+        yield "may fail", ""
+
+
+def undo_of(step: WorkflowStep) -> str | None:
+    """Return in short what undoes the step, or None."""
+    work = step.compensate
+    if work is None:
+        return None
+    return f"undo: {work.task or work.workflow or work.agent or ', '.join(work.capabilities)}"
+
+
+def _words(step: WorkflowStep) -> Iterator[str]:
+    yield f"<b>{_text(step.id)}</b>"
+    yield _text(work_of(step))
+    for words, end in marks_of(step):
+        yield _text(words, end)
+
+
+def _coloured(nodes: Mapping[str, str], states: Mapping[str, StepStatus]) -> Iterator[str]:
+    for state, colours in _COLOURS.items():
+        if named := [nodes[step] for step in nodes if states.get(step) == state]:
+            yield f"    classDef {state} {colours}"
+            yield f"    class {','.join(named)} {state}"
 
 
 def _text(text: str, end: str = "") -> str:

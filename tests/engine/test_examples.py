@@ -6,18 +6,12 @@ import json
 import re
 import time
 from pathlib import Path
-from xml.etree import ElementTree
 
-import pytest
 from click.testing import CliRunner
 
 from celery_app.cli.main import cli
 from celery_app.client import Client
 from tests.worker_process import WorkerProcess
-from workflows.definitions import load
-from workflows.drawing import mermaid
-from workflows.state import StepStatus
-from workflows.svg import svg
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ["document-summary", "market-report", "nightly-docs", "triage"]
@@ -76,27 +70,6 @@ def test_the_readme_s_workflow(client: Client, worker: WorkerProcess, tmp_path: 
     (tmp_path / "sections.yaml").write_text(found[1])
     run = client.start_workflow(tmp_path / "sections.yaml", {"topic": "bees"})
     assert len(run.result(timeout=120)["texts"]) == 2
-
-
-@pytest.mark.parametrize("name", SHIPPED)
-def test_pictures(name: str) -> None:
-    workflow = load((ROOT / f"config/workflows/{name}.yaml").read_text(), name)
-    first = workflow.steps[0].id
-    picture = svg(workflow, {first: StepStatus.ERROR})
-    parsed = ElementTree.fromstring(picture)
-    shapes = [each.tag.rpartition("}")[2] for each in parsed.iter()]
-    assert shapes.count("rect") == len(workflow.steps)
-    assert shapes.count("polygon") == len(list(workflow.graph.edges))
-    assert picture.count("#fbdcd9") == 1
-    assert svg(workflow) == svg(workflow)
-    assert "style s0 fill:#fbdcd9" in mermaid(workflow, {first: StepStatus.ERROR})
-
-
-def test_what_stands_in_a_picture_is_text() -> None:
-    workflow = load('name: odd\nsteps: [{id: a, agent: writer, prompt: x, description: "<b>"}]')
-    assert "<b>" not in svg(workflow)
-    many = "\n".join(f"  - {{id: s{n}, task: chore.echo, args: [1]}}" for n in range(60))
-    assert svg(load(f"name: many\nsteps:\n{many}")).count("<rect") == 60
 
 
 def invoke(*args: str) -> tuple[int, str, str]:
