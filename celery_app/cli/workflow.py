@@ -212,7 +212,7 @@ def show(run_id: str, as_json: bool) -> None:
     if as_json:
         print_json(document)
     else:
-        print_run(document, handle.workflow.needs)
+        print_run(document, handle.workflow)
 
 
 @workflow.command()
@@ -305,14 +305,14 @@ def _see_through(handle: RunHandle, timeout: float | None, as_json: bool) -> Non
     from celery_app.cli.progress import FINAL, choose_display, follow
     from celery_app.cli.screen import print_json, print_result
     from celery_app.cli.system import note
+    from celery_app.cli.workflow_sheet import look_of
     from celery_app.errors import WaitTimeout
-    from celery_app.handles import TaskHandle
 
     note(f"run {handle.id}")
     ensure_worker()
-    shown = follow(TaskHandle(handle.id), database, choose_display(), timeout)
+    shown = follow(handle, database, choose_display(look_of(handle.workflow)), timeout)
     if as_json:
-        print_json(handle.tree())
+        print_json(shown)
     if shown["state"] not in FINAL:
         raise WaitTimeout(
             f"run {handle.id} is {shown['state']} after {timeout:g} s; it goes on: "
