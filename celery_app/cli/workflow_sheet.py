@@ -102,7 +102,7 @@ def print_run(document: JsonObject, workflow: Workflow) -> None:
 def facts_of(step: JsonObject, definition: WorkflowStep, now: datetime | None = None) -> list[str]:
     """Return how long a step took, how many of its parts are over, and how often it was tried again."""
     facts = []
-    if (seconds := _seconds(step, now)) is not None:
+    if step["state"] != "skipped" and (seconds := _seconds(step, now)) is not None:
         facts.append(seconds)
     tasks = step["tasks"]
     if definition.loop is not None and tasks:
@@ -142,7 +142,8 @@ class _Row:
     def notes(self, run_id: str) -> Iterator[Text]:
         """Yield the lines below it."""
         for words, style in self._words(run_id):
-            line = Text(no_wrap=True, overflow="ellipsis")
+            # A command is to be copied: nothing of it may be cut off.
+            line = Text(no_wrap=not words.startswith("ai-agent"), overflow="ellipsis")
             line.append(f"{self.branch.below}   ", style="dim")
             yield line.append(words, style=style)
 
@@ -218,7 +219,7 @@ def _asked_inside(document: JsonObject) -> Iterator[Text]:
     for question in document.get("questions", ()):
         if question["run"] != document["id"]:
             for words in _question(question, question["run"], question["step"]):
-                yield Text(words, style="yellow", no_wrap=True, overflow="ellipsis")
+                yield Text(words, style="yellow")
 
 
 def _question(question: JsonObject, run_id: str, step: str) -> Iterator[str]:

@@ -116,7 +116,7 @@ def test_the_commands_of_a_run(client: Client, worker: WorkerProcess, tmp_path: 
         assert time.monotonic() < deadline
     shown = invoke("show", run_id[:13])[1]
     assert "Say hi? (one of: loud, soft)" in shown
-    assert f"ai-agent workflow approve {run_id} ask --answer VALUE" in shown
+    assert f"ai-agent workflow approve {run_id[:8]} ask --answer VALUE" in shown
     assert "waiting" in shown
     assert invoke("approve", run_id, "ask", "--answer", "loud", "--by", "ann")[0] == 0
     assert client.run(run_id).result(timeout=20) == {"say": "loud hi"}
