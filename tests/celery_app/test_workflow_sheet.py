@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -88,6 +89,19 @@ def test_a_run_that_goes_on() -> None:
         "·      publish   pending",
         "3 of 7 steps are over, 1 skipped, 1000 tokens",
     ]
+
+
+def test_the_picture_in_the_document_is_drawn_so() -> None:
+    document = run(
+        step("outline", "success", tasks=tasks("succeeded")),
+        step("sections", "running", tasks=tasks(*7 * ["succeeded"], *2 * ["running"], *3 * ["pending"])),
+        step("numbers", "success", tasks=tasks("succeeded", attempts=3)),
+        step("cached", "skipped", reason="unused"),
+        step("approval"),
+        tokens={"prompt": 900, "generated": 100},
+    )  # fmt: skip
+    told = (Path(__file__).parents[2] / "docs/workflows.md").read_text()
+    assert "```\n" + "\n".join(text(document)) + "\n```" in told
 
 
 def test_a_question_stands_with_the_commands_that_answer_it() -> None:

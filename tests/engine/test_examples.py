@@ -83,10 +83,15 @@ def test_validate_tells_everything_at_once(client: Client, tmp_path: Path) -> No
     bad.write_text(
         "name: bad\nsteps:\n  - {id: a, agent: nobody, prompt: x}\n  - {id: b, needs: [c]}\n"
     )
-    result = CliRunner().invoke(cli, ["workflow", "validate", str(bad)], standalone_mode=False)
+    other = tmp_path / "other.yaml"
+    other.write_text("name: other\nsteps: []\n")
+    result = CliRunner().invoke(
+        cli, ["workflow", "validate", str(bad), str(other)], standalone_mode=False
+    )
     assert result.return_value == 2
     assert f"{bad}:3: step a: there is no agent 'nobody'" in result.stderr
     assert f"{bad}:4: step b:" in result.stderr
+    assert f"{other}:2: there are no steps" in result.stderr
     result = CliRunner().invoke(
         cli, ["workflow", "validate", str(bad), "--json"], standalone_mode=False
     )
@@ -99,6 +104,7 @@ def test_graph_and_schema(client: Client, tmp_path: Path) -> None:
     assert invoke("graph", "triage", "--format", "svg", "--output", str(tmp_path / "t.svg"))[0] == 0
     assert (tmp_path / "t.svg").read_text().startswith("<svg")
     assert "steps" in json.loads(invoke("schema")[1])["properties"]
+    assert "yaml-language-server" in invoke("schema", "--help")[1]
 
 
 def test_the_commands_of_a_run(client: Client, worker: WorkerProcess, tmp_path: Path) -> None:
