@@ -90,7 +90,7 @@ def load(text: str, file: str = "workflow", known: Registry | None = None) -> Wo
 
 def dump(workflow: Workflow) -> str:
     """Return the workflow as YAML that `load` reads back as the same; defaults are left out."""
-    said = workflow.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    said = workflow.plain()
     said["steps"] = [{"id": step["id"], **step} for step in said["steps"]]
     return yaml.dump(said, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 

@@ -58,8 +58,7 @@ class Workflow(BaseModel):
     @cached_property
     def digest(self) -> str:
         """The hash of the content. Defaults are left out, so that new keys change no old digest."""
-        said = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-        text = json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        text = json.dumps(self.plain(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
     @cached_property
@@ -91,6 +90,10 @@ class Workflow(BaseModel):
     def aftermath(self) -> frozenset[str]:
         """The steps that run on failure or always, and all that follows them."""
         return aftermath(self.steps)
+
+    def plain(self) -> dict[str, Any]:
+        """Return the workflow as JSON has it and files are read; defaults are left out."""
+        return self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
 
     def step(self, step_id: str) -> WorkflowStep:
         """Return the step of that id; raises KeyError."""

@@ -128,23 +128,6 @@ class JsonValue(click.ParamType[Any]):
             )
 
 
-class NamedJson(JsonValue):
-    """`NAME=JSON`, as a pair."""
-
-    name = "name=json"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, Any]:
-        """Return the name and the value."""
-        if isinstance(value, tuple):
-            return value
-        name, equals, text = str(value).partition("=")
-        if not (name.isidentifier() and equals):
-            self.fail(f"{value!r} is not NAME=JSON; write count=3", param, ctx)
-        return name, super().convert(text, param, ctx)
-
-
 class InputValue(click.ParamType[Any]):
     """A value written as JSON, or as plain text; `@FILE` is what stands in a file."""
 
@@ -159,10 +142,22 @@ class InputValue(click.ParamType[Any]):
             return text
 
 
-class NamedInput(InputValue):
-    """`NAME=VALUE`, as a pair."""
+class Named(click.ParamType[tuple[str, Any]]):
+    """`NAME=VALUE`, as a pair.
 
-    name = "name=value"
+    Args:
+        kind: What the value is.
+        example: What is shown to whoever writes something else.
+        fits: Tells whether a name may be one.
+    """
+
+    def __init__(
+        self, kind: click.ParamType[Any], example: str, fits: Callable[[str], bool] = bool
+    ) -> None:
+        self.name = f"name={kind.name}"
+        self._kind = kind
+        self._example = example
+        self._fits = fits
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -171,9 +166,10 @@ class NamedInput(InputValue):
         if isinstance(value, tuple):
             return value
         name, equals, text = str(value).partition("=")
-        if not (name and equals):
-            self.fail(f"{value!r} is not NAME=VALUE; write topic=bicycles", param, ctx)
-        return name, super().convert(text, param, ctx)
+        if not (self._fits(name) and equals):
+            form = self.name.upper()
+            self.fail(f"{value!r} is not {form}; write {self._example}", param, ctx)
+        return name, self._kind.convert(text, param, ctx)
 
 
 class Schema(JsonValue):
@@ -215,8 +211,8 @@ SIZE = SizeText()
 MOMENT = Moment()
 JSON = JsonValue()
 INPUT = InputValue()
-NAMED_INPUT = NamedInput()
-NAMED_JSON = NamedJson()
+NAMED_INPUT = Named(INPUT, "topic=bicycles")
+NAMED_JSON = Named(JSON, "count=3", str.isidentifier)
 SCHEMA = Schema()
 
 

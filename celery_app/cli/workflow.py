@@ -161,7 +161,7 @@ def list_(as_json: bool) -> None:
     from celery_app.orchestrator.workflow_files import WorkflowFiles
 
     files = WorkflowFiles()
-    found = files.values()
+    found = files.readable()
     if as_json:
         print_json([each.model_dump(mode="json", by_alias=True) for each in found])
         return

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, text
 
+from celery_app.errors import LeaseLost
 from celery_app.store.execution import Released, released
 from celery_app.store.payload import pack
 from celery_app.store.runs import Run, RunStore, step_task_id
@@ -43,9 +44,11 @@ class Reopening:
 
         Raises:
             UnknownTask: There is no such run.
-            IllegalTransition: It is not over, succeeded, or was undone.
+            IllegalTransition: It is not over, succeeded, was undone, or is part of another run.
         """
         run = self.runs.load(run_id)
+        if run.root_id != run.id:
+            raise IllegalTransition(f"run {run_id} is a step of run {run.root_id}: resume that one")
         state = run.instance.status
         if state not in (TaskState.FAILED, TaskState.CANCELLED):
             advice = "fork it instead" if state.is_final else "it goes on by itself"
@@ -55,7 +58,14 @@ class Reopening:
                 f"run {run_id} was undone by its compensations and cannot be resumed: fork it instead"
             )
         self._add_run(run)
-        return self.runs.database.transaction(lambda connection: self._write(connection, run_id))
+        try:
+            return self.runs.database.transaction(
+                lambda connection: self._write(connection, run_id)
+            )
+        except LeaseLost as late:
+            raise IllegalTransition(
+                f"run {run_id} has just been resumed by somebody else"
+            ) from late
 
     def _add_run(self, run: Run) -> None:
         self.inside.add(run.id)

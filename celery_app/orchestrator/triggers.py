@@ -7,9 +7,10 @@ Invariants
 
 from __future__ import annotations
 
+import graphlib
 import hmac
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -19,9 +20,9 @@ from pydantic import ValidationError
 from celery_app.celery import queue, settings, triggers
 from celery_app.errors import UnknownTask
 from celery_app.orchestrator.workflow_files import WorkflowFiles
-from celery_app.store.triggers import StoredTrigger
+from celery_app.store.triggers import Registered, StoredTrigger
 from celery_app.worker.triggered import draw_or_note, occurrence
-from workflows.errors import AgentSystemError, InvalidInputs, InvalidWorkflow
+from workflows.errors import InvalidInputs, InvalidWorkflow, WorkflowError
 from workflows.inside import workflows_inside
 from workflows.problem import Problem
 from workflows.triggers import WorkflowTrigger, due, next_time
@@ -59,27 +60,30 @@ class Triggers:
             find: Gives the workflows inside it by name.
 
         Raises:
-            WorkflowError: It contains itself.
+            WorkflowError: It contains itself, or would start itself again and again.
         """
-        inside = list(workflows_inside(workflow, find).values())
+        inside = workflows_inside(workflow, find)
+        refuse_circle(workflow, triggers.triggers(kind="after"))
         triggers.register(workflow, inside, self._clock())
 
     def refresh(self) -> None:
         """Register the workflow files that have changed, and forget those that are gone."""
         assert self._files is not None, "there are files to look at"
         registered = triggers.registered()
-        for workflow in self._files.values():
+        for workflow in self._files.readable():
             try:
-                inside = list(workflows_inside(workflow, self._files.named).values())
-            except AgentSystemError as error:
+                inside = workflows_inside(workflow, self._files.named)
+                digests = {name: each.digest for name, each in inside.items()}
+                if registered.get(workflow.name) != Registered(workflow.digest, digests, True):
+                    refuse_circle(workflow, triggers.triggers(kind="after"))
+                    triggers.register(workflow, inside, self._clock(), from_file=True)
+            except (WorkflowError, InvalidWorkflow) as error:
                 logger.warning("workflow %s is not registered: %s", workflow.name, error)
-                continue
-            if registered.get(workflow.name) != (workflow.digest, True):
-                triggers.register(workflow, inside, self._clock(), from_file=True)
         here = set(self._files.names)
-        gone = [name for name, (_, from_file) in registered.items() if from_file]
-        if missing := [name for name in gone if name not in here]:
-            triggers.forget(missing)
+        if gone := [
+            name for name, each in registered.items() if each.from_file and name not in here
+        ]:
+            triggers.forget(gone)
 
     def start_due(self) -> datetime | None:
         """Start what is due now; return when something is due next."""
@@ -195,6 +199,25 @@ class Triggers:
             "next": [] if stored.paused else [time.isoformat() for time in times],
             "error": stored.error,
         }
+
+
+def refuse_circle(workflow: Workflow, others: Iterable[StoredTrigger]) -> None:
+    """Refuse a workflow that would start itself again, by those that its end starts.
+
+    Raises:
+        WorkflowError: It would; the circle is named.
+    """
+    starts = {workflow.name: {each.after for each in workflow.triggers if each.after is not None}}
+    for other in others:
+        if other.workflow != workflow.name and other.trigger.after is not None:
+            starts.setdefault(other.workflow, set()).add(other.trigger.after)
+    try:
+        graphlib.TopologicalSorter(starts).prepare()
+    except graphlib.CycleError as error:
+        circle = " -> ".join(error.args[1])
+        raise WorkflowError(
+            f"{circle} would start each other for ever: drop one of the triggers `after`"
+        ) from error
 
 
 def check_signature(name: str, body: bytes, signature: str, now: datetime) -> None:

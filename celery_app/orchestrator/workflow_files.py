@@ -82,18 +82,18 @@ class WorkflowFiles(Mapping[UUID, Workflow]):
         return load(text, str(path), self._known(path.stem))
 
     def __getitem__(self, workflow_id: UUID) -> Workflow:
-        for workflow in self.values():
+        for workflow in self.readable():
             if workflow.id == workflow_id:
                 return workflow
         raise KeyError(workflow_id)
 
     def __iter__(self) -> Iterator[UUID]:
-        return (workflow.id for workflow in self.values())
+        return (workflow.id for workflow in self.readable())
 
     def __len__(self) -> int:
-        return len(self.values())
+        return len(self.readable())
 
-    def values(self) -> list[Workflow]:  # type: ignore[override]
+    def readable(self) -> list[Workflow]:
         """Return the workflows that can be read, in the order of their names."""
         found = []
         for path in self.paths():

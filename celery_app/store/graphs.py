@@ -21,6 +21,7 @@ from celery_app.store.execution import Released, released
 from celery_app.store.payload import pack
 from celery_app.store.records import Claim, NewEdge, NewGraph, NewRun, NewTask, Start
 from workflows.state import TaskState
+from workflows.workflow import Workflow
 
 _TASK_COLUMNS = (
     "id", "root_id", "parent_id", "position", "name", "type", "agent", "queue", "priority", "unmet",
@@ -213,11 +214,16 @@ def _copy_outcomes(connection: Connection, graph: NewGraph) -> None:
         )
 
 
-def _insert_runs(connection: Connection, runs: Sequence[NewRun]) -> None:
-    definitions = {digest: body for run in runs for digest, body in sorted(run.definitions.items())}
-    if definitions:
-        rows = [(digest, body["name"], pack(body)) for digest, body in definitions.items()]
+def insert_definitions(connection: Connection, workflows: Iterable[Workflow]) -> None:
+    """Keep definitions by their hashes, those that are not there yet."""
+    known = {each.digest: each for each in workflows}
+    rows = [(digest, each.name, pack(each.plain())) for digest, each in sorted(known.items())]
+    if rows:
         insert_rows(connection, "definition", ("digest", "name", "body"), rows, "DO NOTHING")
+
+
+def _insert_runs(connection: Connection, runs: Sequence[NewRun]) -> None:
+    insert_definitions(connection, (each for run in runs for each in run.definitions))
     for run in runs:
         start = run.start or Start()
         connection.execute(

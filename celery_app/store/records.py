@@ -11,6 +11,7 @@ from typing import Any
 
 from celery_app.store.payload import unpack
 from workflows.state import TaskState
+from workflows.workflow import Workflow
 
 #: Priority names by Redis level, as stored.
 PRIORITY_NAMES = {0: "critical", 3: "high", 6: "normal", 9: "low"}
@@ -46,7 +47,7 @@ class NewTask:
 class NewRun:
     """A run of a workflow that is about to be written; its task has the same id.
 
-    `definitions` are the workflow and those inside it, by hash, and `inside` the hashes of the latter.
+    `definitions` are the workflow and those inside it, and `inside` the hashes of the latter by name.
     """
 
     id: str
@@ -54,7 +55,7 @@ class NewRun:
     digest: str
     inputs: dict[str, Any]
     context: dict[str, Any] = field(default_factory=dict)
-    definitions: dict[str, dict[str, Any]] = field(default_factory=dict)
+    definitions: tuple[Workflow, ...] = ()
     inside: dict[str, str] = field(default_factory=dict)
     generation: int = 0
     start: Start | None = None

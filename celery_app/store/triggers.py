@@ -6,7 +6,7 @@ Invariant: a run and the occurrence that it is for are written by one transactio
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,9 +14,9 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from celery_app.errors import UnknownTask
-from celery_app.postgres.connection import Database, insert_rows
+from celery_app.postgres.connection import Database
 from celery_app.store.execution import Released
-from celery_app.store.graphs import insert_graph
+from celery_app.store.graphs import insert_definitions, insert_graph
 from celery_app.store.payload import pack, unpack
 from celery_app.store.records import NewGraph
 from workflows.triggers import WorkflowTrigger
@@ -46,6 +46,15 @@ class StoredTrigger:
 
 
 @dataclass(frozen=True)
+class Registered:
+    """What a workflow's triggers start: its definition, those inside it, and whether a file says so."""
+
+    digest: str
+    inside: dict[str, str]
+    from_file: bool
+
+
+@dataclass(frozen=True)
 class Occurrence:
     """One thing that a trigger waited for, and the run that it starts."""
 
@@ -68,7 +77,7 @@ class TriggerStore:
     def register(
         self,
         workflow: Workflow,
-        inside: Sequence[Workflow],
+        inside: Mapping[str, Workflow],
         now: datetime,
         *,
         from_file: bool = False,
@@ -80,10 +89,7 @@ class TriggerStore:
         """
 
         def work(connection: Connection) -> None:
-            known = [(w.digest, w.name, pack(_plain(w))) for w in (workflow, *inside)]
-            insert_rows(
-                connection, "definition", ("digest", "name", "body"), sorted(known), "DO NOTHING"
-            )
+            insert_definitions(connection, (workflow, *inside.values()))
             connection.execute(
                 text(
                     """
@@ -96,7 +102,7 @@ class TriggerStore:
                 {
                     "name": workflow.name,
                     "digest": workflow.digest,
-                    "inside": json.dumps({each.name: each.digest for each in inside}),
+                    "inside": json.dumps({name: each.digest for name, each in inside.items()}),
                     "from_file": from_file,
                 },
             )
@@ -111,10 +117,10 @@ class TriggerStore:
 
         self.database.transaction(work)
 
-    def registered(self) -> dict[str, tuple[str, bool]]:
-        """Return the workflows that are registered: the digest, and whether it came from a file."""
-        rows = self.database.rows("SELECT name, digest, from_file FROM workflow")
-        return {row.name: (row.digest, row.from_file) for row in rows}
+    def registered(self) -> dict[str, Registered]:
+        """Return the workflows that are registered, by name."""
+        rows = self.database.rows("SELECT name, digest, inside, from_file FROM workflow")
+        return {row.name: Registered(row.digest, dict(row.inside), row.from_file) for row in rows}
 
     def forget(self, names: Collection[str]) -> None:
         """Take workflows out, with their triggers; their runs stay."""
@@ -269,7 +275,3 @@ def _add(
             "now": now,
         },
     )
-
-
-def _plain(workflow: Workflow) -> dict[str, Any]:
-    return workflow.model_dump(mode="json", by_alias=True, exclude_defaults=True)

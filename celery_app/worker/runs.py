@@ -64,14 +64,13 @@ def draw_run(
     to_do = len(workflow.steps) - len(reused)
     state = TaskState.EXPANDED if to_do else TaskState.PENDING
     graph.tasks[0] = replace(sink, type="workflow", state=state, unmet=to_do)
-    known = {each.digest: _plain(each) for each in (workflow, *inside.values())}
     run = NewRun(
         id=sink.id,
         workflow=workflow.name,
         digest=workflow.digest,
         inputs=dict(inputs),
         context=dict(context or inputs),
-        definitions=known,
+        definitions=(workflow, *inside.values()),
         inside={name: each.digest for name, each in inside.items()},
         start=start,
         forked_from=forked_from,
@@ -102,10 +101,6 @@ def draw_run_inside(claim: Claim, workflow: Workflow, inputs: Mapping[str, Any])
     graph = NewGraph(runs=[run])
     _add_steps(graph, run, claim.root_id, workflow, claim.spec, claim.budgets)
     return graph
-
-
-def _plain(workflow: Workflow) -> dict[str, Any]:
-    return workflow.model_dump(mode="json", by_alias=True, exclude_defaults=True)
 
 
 def _add_steps(

@@ -10,6 +10,7 @@ lost, the next one to ask comes to the same.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -33,6 +34,8 @@ from workflows.progress import failure, names
 from workflows.state import TaskState
 from workflows.step import WorkflowStep
 from workflows.workflow import SkipReason
+
+logger = logging.getLogger(__name__)
 
 
 class _Look:
@@ -238,9 +241,9 @@ def _compensate(run: Run, claim: Claim, undone: Mapping[str, str]) -> Released |
         known = names(run.instance, step, run=run.names)
         try:
             drawn.append(tasks.task(work, known, f"undo {step}", task_id))
-        except AgentSystemError:
-            # The others are undone all the same; the run tells of this one.
-            continue
+        except AgentSystemError as error:
+            # The others are undone all the same.
+            logger.error("run %s: step %r cannot be undone: %s", run.id, step, error)  # noqa: TRY400
     if not drawn:
         return None
     graph = tasks.one_after_the_other(drawn)
