@@ -218,6 +218,35 @@ CASES = {
         {"third": "success"},
         {"third": 2},
     ),
+    "retries": Case(
+        """
+  - id: bad
+    task: chore.fail
+    args: [broken]
+    retry: {max: 2, seconds: 0.05}
+    on_error: continue
+  - {id: after, task: chore.echo, args: ["{{ steps.bad.error }}"]}
+""",
+        {"bad": "error", "after": "success"},
+        {"after": "broken"},
+    ),
+    "timeout": Case(
+        """
+  - {id: slow, task: chore.sleep, args: [30], timeout: 1s, on_error: continue}
+  - {id: after, task: chore.echo, args: ["{{ steps.slow.status }}"]}
+""",
+        {"slow": "error", "after": "success"},
+        {"after": "error"},
+    ),
+    "output": Case(
+        """
+  - {id: fits, task: chore.echo, args: [[a]], output: {items: {type: string}}}
+  - {id: not, task: chore.echo, args: [[5]], output: {items: {type: string}}, on_error: continue}
+  - {id: after, task: chore.echo, args: ["{{ steps.not.output }}"]}
+""",
+        {"fits": "success", "not": "error", "after": "success"},
+        {"fits": ["a"], "after": None},
+    ),
     "bad-expression": Case(
         f"""
   - {{id: one, {ECHO} [1]}}

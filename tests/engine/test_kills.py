@@ -10,11 +10,13 @@ from uuid import UUID
 
 import pytest
 
+from celery_app.client import Client
 from celery_app.errors import WaitTimeout
 from celery_app.orchestrator.workflow_engine import WorkflowEngine
 from tests.engine.cases import CASES, INNER, Case
 from tests.engine.conftest import seen_steps
 from tests.worker_process import WorkerProcess
+from workflows.definitions import load
 from workflows.errors import AgentSystemError
 
 pytestmark = pytest.mark.chaos
@@ -43,7 +45,7 @@ def assert_as_expected(document: dict[str, Any], case: Case) -> None:
     assert {step: outputs[step] for step in case.outputs} == case.outputs
 
 
-def assert_nothing_recorded_twice(engine: WorkflowEngine, run_id: UUID) -> None:
+def assert_nothing_recorded_twice(run_id: UUID) -> None:
     from celery_app.celery import store
 
     ends = [
@@ -66,12 +68,27 @@ def test_all_constructs_at_once_while_workers_are_killed(
     with WorkerProcess():
         for name, run_id in started.items():
             assert_as_expected(end(engine, run_id, 60), CASES[name])
-            assert_nothing_recorded_twice(engine, run_id)
+            assert_nothing_recorded_twice(run_id)
     notes = (tmp_path / "compensate").read_text().splitlines()
     # A task may run twice, if its worker dies before it is recorded; never in another order.
     assert sorted(set(notes)) == ["one 1", "two"]
     assert notes.index("two") < notes.index("one 1")
 
+
+TYPED = """
+  - id: names
+    agent: writer
+    prompt: Name two rivers.
+    output: {type: array, items: {type: string, maxLength: 40}, minItems: 2, maxItems: 2}
+    retry: {max: 2, seconds: 0.1}
+  - {id: after, foreach: "{{ steps.names.output }}", task: chore.echo, args: ["{{ item }}"]}
+"""
+PLANNED = """
+  - id: job
+    plan: Summarise the parts of this document and bring them together.
+    with: {notes: "# Bees\\n\\nBees are busy.\\n\\n# Rivers\\n\\nRivers are long."}
+  - {id: after, foreach: ["{{ steps.job.output }}"], task: chore.echo, args: ["{{ item }}"]}
+"""
 
 MIDDLE = {
     "foreach": 3,
@@ -88,6 +105,12 @@ MIDDLE = {
     "condition": 2,
     "continue-run": 2,
     "continue-step": 2,
+    "retries": 2,
+    "output": 2,
+    "inputs": 1,
+    "bad-expression": 1,
+    "fallback-unused": 1,
+    "loop-fails": 1,
     "diamond": 3,
     "chain": 2,
     "foreach-some": 2,
@@ -122,11 +145,13 @@ def test_a_worker_dies_in_the_middle_of_a_construct(tmp_path: Path, name: str) -
         assert doomed.wait(timeout=30) == -9
     with WorkerProcess():
         assert_as_expected(end(engine, run_id, 60), case)
-    assert_nothing_recorded_twice(engine, run_id)
+    assert_nothing_recorded_twice(run_id)
 
 
 @pytest.mark.faults_long
-@pytest.mark.parametrize("name", ["chain", "foreach", "loop", "inside", "condition", "fallback"])
+@pytest.mark.parametrize(
+    "name", ["chain", "foreach", "loop", "inside", "condition", "fallback", "timeout"]
+)
 @pytest.mark.parametrize("place", ["after-step", "after-commit", "before-publish"])
 def test_a_worker_dies_between_a_decision_and_its_message(
     engine: WorkflowEngine, tmp_path: Path, name: str, place: str
@@ -136,12 +161,44 @@ def test_a_worker_dies_between_a_decision_and_its_message(
         assert doomed.wait(timeout=30) == -9
     with WorkerProcess():
         assert_as_expected(end(engine, run_id, 60), CASES[name])
-    assert_nothing_recorded_twice(engine, run_id)
+    assert_nothing_recorded_twice(run_id)
+
+
+@pytest.mark.model
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("place", "steps"),
+    [
+        ("before-commit", TYPED),
+        ("after-commit", TYPED),
+        ("after-expand", PLANNED),
+        pytest.param("before-commit", PLANNED, marks=pytest.mark.faults_long),
+    ],
+)
+def test_a_worker_dies_in_a_step_of_an_agent_and_no_answer_is_paid_for_again(
+    client: Client, tmp_path: Path, place: str, steps: str
+) -> None:
+    from celery_app.celery import database
+
+    with WorkerProcess(AI_AGENT_CRASH_AT=f"{place}:{tmp_path / 'died'}") as doomed:
+        run = client.start_workflow(load(f"name: agents\nsteps:\n{steps}"))
+        assert doomed.wait(timeout=120) == -9
+    with WorkerProcess():
+        outputs = run.result(timeout=200)
+    assert all(outputs["after"])
+    calls = database.rows(
+        """
+        SELECT c.task_id, c.digest, count(*) AS times FROM model_call c JOIN task t ON t.id = c.task_id
+         WHERE t.root_id = :id GROUP BY c.task_id, c.digest
+        """,
+        id=str(run.id),
+    )
+    assert calls
+    assert all(row.times == 1 for row in calls)
+    assert_nothing_recorded_twice(run.id)
 
 
 def test_a_question_survives_everybody(engine: WorkflowEngine, tmp_path: Path) -> None:
-    from workflows.definitions import load
-
     workflow = load(
         """
 name: ask-and-die
