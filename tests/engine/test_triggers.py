@@ -82,7 +82,9 @@ def test_workflows_that_would_start_each_other_for_ever_are_refused(client: Clie
         )
 
     client.register_workflow(after("north", "south"))
-    with pytest.raises(WorkflowError, match=r"(north -> south|south -> north) -> \w+ would start each other"):
+    with pytest.raises(
+        WorkflowError, match=r"(north -> south|south -> north) -> \w+ would start each other"
+    ):
         client.register_workflow(after("south", "north"))
     client.register_workflow(after("south", "east"))
 
