@@ -6,7 +6,6 @@ the way goes to stderr.
 
 from __future__ import annotations
 
-import sys
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,14 +13,12 @@ from typing import TYPE_CHECKING
 import click
 
 from celery_app.cli import options
+from celery_app.cli.waiting import TASK, see_through
 
 if TYPE_CHECKING:
     from celery_app.client import Client
-    from celery_app.handles import TaskHandle
 
 __all__ = ["run"]
-
-INTERRUPTED = 130
 
 
 @click.command()
@@ -78,34 +75,7 @@ def run(
         plan=plan,
         output=output,
     )
-    try:
-        _see_through(handle, timeout, as_json)
-    except KeyboardInterrupt:
-        _leave_or_cancel(handle)
-        sys.exit(INTERRUPTED)
-
-
-def _see_through(handle: TaskHandle, timeout: float | None, as_json: bool) -> None:
-    from celery_app.celery import database
-    from celery_app.cli.background import ensure_worker
-    from celery_app.cli.progress import FINAL, choose_display, follow
-    from celery_app.cli.screen import print_json, print_result
-    from celery_app.cli.system import note
-    from celery_app.errors import WaitTimeout
-
-    note(f"task {handle.id}")
-    ensure_worker()
-    document = follow(handle, database, choose_display(), timeout)
-    if as_json:
-        print_json(document)
-    if document["state"] not in FINAL:
-        raise WaitTimeout(
-            f"task {handle.id} is {document['state']} after {timeout:g} s; it goes on: "
-            f"`ai-agent task wait {handle.id}`"
-        )
-    result = handle.result(timeout=10)
-    if not as_json:
-        print_result(result)
+    see_through(handle, TASK, timeout, as_json)
 
 
 def _print_plan(client: Client, job: str, inputs: tuple[Path, ...], as_json: bool) -> None:
@@ -114,27 +84,3 @@ def _print_plan(client: Client, job: str, inputs: tuple[Path, ...], as_json: boo
 
     plan = client.plan(job, inputs=list(inputs))
     (print_json if as_json else print_plan)(plan)
-
-
-def _leave_or_cancel(handle: TaskHandle) -> None:
-    """Ask what becomes of the job, where somebody is there to ask."""
-    choice = "l"
-    if sys.stdin.isatty() and sys.stderr.isatty():
-        try:
-            choice = click.prompt(
-                "\nleave it running or cancel?",
-                type=click.Choice(["l", "c"], case_sensitive=False),
-                default="l",
-                err=True,
-            )
-        except (click.Abort, KeyboardInterrupt):
-            click.echo(err=True)
-    if choice == "c":
-        handle.cancel()
-        click.echo(f"task {handle.id} is cancelled", err=True)
-        return
-    click.echo(
-        f"task {handle.id} goes on: `ai-agent task wait {handle.id}` prints its result, "
-        f"`ai-agent task cancel {handle.id}` ends it",
-        err=True,
-    )

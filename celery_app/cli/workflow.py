@@ -5,13 +5,13 @@ Invariant: starting needs no worker; only a command that waits for a result look
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from celery_app.cli import options
+from celery_app.cli.waiting import RUN, see_through
 from celery_app.cli.workflow_paper import graph, schema, validate
 from celery_app.cli.workflow_triggers import emit, triggers
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from workflows.workflow import Workflow
 
 __all__ = ["workflow"]
-
-INTERRUPTED = 130
 
 
 @click.group()
@@ -287,40 +285,12 @@ def _find(given: str) -> RunHandle:
 
 def _print_started(handle: RunHandle, detach: bool, timeout: float | None, as_json: bool) -> None:
     from celery_app.cli.screen import print_json
-    from celery_app.cli.system import note
+    from celery_app.cli.workflow_sheet import look_of
 
     if detach:
         print_json(handle.tree()) if as_json else click.echo(handle.id)
         return
-    try:
-        _see_through(handle, timeout, as_json)
-    except KeyboardInterrupt:
-        note(f"run {handle.id} goes on: `ai-agent workflow show {handle.id}` shows it")
-        sys.exit(INTERRUPTED)
-
-
-def _see_through(handle: RunHandle, timeout: float | None, as_json: bool) -> None:
-    from celery_app.celery import database
-    from celery_app.cli.background import ensure_worker
-    from celery_app.cli.progress import FINAL, choose_display, follow
-    from celery_app.cli.screen import print_json, print_result
-    from celery_app.cli.system import note
-    from celery_app.cli.workflow_sheet import look_of
-    from celery_app.errors import WaitTimeout
-
-    note(f"run {handle.id}")
-    ensure_worker()
-    shown = follow(handle, database, choose_display(look_of(handle.workflow)), timeout)
-    if as_json:
-        print_json(shown)
-    if shown["state"] not in FINAL:
-        raise WaitTimeout(
-            f"run {handle.id} is {shown['state']} after {timeout:g} s; it goes on: "
-            f"`ai-agent workflow show {handle.id}`"
-        )
-    outputs = handle.result(timeout=10)
-    if not as_json:
-        print_result(outputs)
+    see_through(handle, RUN, timeout, as_json, look_of(handle.workflow))
 
 
 def _print_standing(handle: RunHandle, as_json: bool) -> None:
