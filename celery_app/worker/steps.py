@@ -23,7 +23,7 @@ from celery_app.crash_points import crash_point
 from celery_app.errors import TaskFailed
 from celery_app.store.execution import ExecutionStore, Released
 from celery_app.store.records import Claim
-from celery_app.store.runs import Run
+from celery_app.store.runs import Part, Run
 from celery_app.worker.binding import limits
 from celery_app.worker.execution import Execution, this_execution
 from celery_app.worker.runs import StepTasks, draw_run_inside, part_id
@@ -33,6 +33,7 @@ from workflows.errors import AgentSystemError, WorkflowError
 from workflows.progress import failure, names
 from workflows.state import TaskState
 from workflows.step import WorkflowStep
+from workflows.task import Task
 from workflows.workflow import SkipReason
 
 logger = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ class _Look:
     def names(self, **more: Any) -> dict[str, Any]:
         return names(self.run.instance, self.step.id, run=self.run.names, **more)
 
-    def part(self, number: int, names: Mapping[str, Any]) -> Any:
+    def part(self, number: int, names: Mapping[str, Any]) -> Task:
         """Return the task of an item or round."""
         return self.tasks.task(self.step, names, self.step.id, part_id(self.claim, number))
 
@@ -175,7 +176,7 @@ def collect(**_: Any) -> Any:
     return output
 
 
-def _what_failed(step: WorkflowStep, number: int, count: int, part: Any) -> str:
+def _what_failed(step: WorkflowStep, number: int, count: int, part: Part) -> str:
     kind = f"round {number}" if step.loop else f"item {number + 1} of {count}"
     return f"{kind} {part.state}: {part.message or ''}".rstrip(": ")
 
@@ -250,7 +251,7 @@ def _compensate(run: Run, claim: Claim, undone: Mapping[str, str]) -> Released |
     return graphs.expand(claim, graph, phase="workflow.finish")
 
 
-def _told_of(undone: Mapping[str, str], standing: Mapping[str, Any]) -> str:
+def _told_of(undone: Mapping[str, str], standing: Mapping[str, Part]) -> str:
     well = [
         s for s, id_ in undone.items() if id_ in standing and standing[id_].state == "succeeded"
     ]
