@@ -12,6 +12,7 @@ AgentSystemError (workflows.errors)
 ├── WaitTimeout            the work goes on, but the caller's patience ended
 ├── BudgetHeld             calls under way may use up the budget: the task is tried again
 ├── BudgetSpent            the budget is used up: the task waits until it is given more
+├── Unsealed               a message or a row is not what was sealed there
 └── LeaseLost              this worker no longer owns the task it was running
 
 Invariant: every message is one line that names the offending value and says what to do next.
@@ -34,6 +35,7 @@ __all__ = [
     "TaskSkipped",
     "UnfitResult",
     "UnknownTask",
+    "Unsealed",
     "WaitTimeout",
 ]
 
@@ -91,6 +93,10 @@ class BudgetHeld(AgentSystemError):
 
 class BudgetSpent(AgentSystemError):
     """The next model call could exceed a budget; the message tells which."""
+
+
+class Unsealed(AgentSystemError):
+    """What is stored or sent is not what was sealed for its place; nothing of it is used."""
 
 
 class LeaseLost(AgentSystemError):

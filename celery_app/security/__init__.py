@@ -1,0 +1,1 @@
+"""What is kept closed: keys, and what is sealed with them."""

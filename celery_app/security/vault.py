@@ -1,0 +1,85 @@
+"""`Vault`: values as the bytes that are stored or sent, sealed where there are keys.
+
+Invariants
+  * What cannot be stored faithfully is refused before anything is written.
+  * A sealed value opens only at its place: the column and the key of its row, or the message that it
+    is. Moved anywhere else it is refused, as it is when a bit of it was changed.
+  * With keys nothing unsealed is believed; whoever can write to the database could have put it there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kombu.utils.json import dumps, loads
+
+from celery_app.errors import AgentSystemError, Unsealed
+from celery_app.security.keys import KeyRing, key_id_of
+
+__all__ = ["Vault"]
+
+
+class Vault:
+    """Packs and unpacks values.
+
+    Args:
+        ring: The keys. Without a ring, and while it has no key that seals, values stay in clear.
+    """
+
+    def __init__(self, ring: KeyRing | None = None) -> None:
+        self.ring = ring
+
+    def __repr__(self) -> str:
+        return f"Vault({self.ring!r})"
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether values are sealed."""
+        return self.ring is not None and self.ring.current is not None
+
+    def pack(self, value: Any, column: str, *key: object) -> bytes:
+        """Return a value as the bytes for a column (``task.result``) of the row with that key.
+
+        Raises:
+            AgentSystemError: The value has a part that JSON cannot carry.
+        """
+        try:
+            packed: str = dumps(value)
+        except (TypeError, ValueError) as error:
+            raise AgentSystemError(
+                f"cannot store a {type(value).__name__}: {error}; return JSON values "
+                "(numbers, texts, lists, dicts, dates, UUIDs)"
+            ) from error
+        return self.seal(packed.encode(), column, *key)
+
+    def unpack(self, stored: bytes | memoryview | None, column: str, *key: object) -> Any:
+        """Return the value that was packed for that place (None for an empty column).
+
+        Raises:
+            Unsealed: The bytes are not what was sealed there.
+        """
+        return None if stored is None else loads(self.open(stored, column, *key))
+
+    def seal(self, clear: bytes, column: str, *key: object) -> bytes:
+        """Return bytes as they are to be stored at a place."""
+        if self.ring is None or not self.is_closed:
+            return clear
+        return self.ring.seal(clear, _place(column, key))
+
+    def open(self, stored: bytes | memoryview, column: str, *key: object) -> bytes:
+        """Return the bytes that were sealed for a place. Raises `Unsealed`."""
+        data = bytes(stored)
+        if key_id_of(data) is None and not self.is_closed:
+            return data
+        try:
+            if self.ring is None:
+                raise Unsealed("it is sealed, and encryption is switched off here")
+            return self.ring.open(data, _place(column, key))
+        except Unsealed as error:
+            row = "/".join(map(str, key))
+            raise Unsealed(f"{column} of {row} cannot be opened: {error}") from error
+
+
+def _place(column: str, key: tuple[object, ...]) -> bytes:
+    # No name in Postgres has this character, so two places never read the same.
+    return "\0".join((column, *map(str, key))).encode()
