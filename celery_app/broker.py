@@ -9,9 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 from celery import Celery
-from celery.app.amqp import AMQP
 from kombu import Connection
 from kombu.transport import TRANSPORT_ALIASES, redis
+
+from celery_app import codec
+from celery_app.security.vault import Vault
 
 __all__ = ["App", "Channel", "Transport"]
 
@@ -51,16 +53,26 @@ class SendingConnection(Connection):
         return shown.replace(_ALIAS, "redis", 1)
 
 
-class Messages(AMQP):
+class Messages(codec.ClosedMessages):
     """What the app uses to make connections and messages."""
 
     Connection = SendingConnection
 
 
 class App(Celery):
-    """A Celery app that sends with our transport, if the broker is a Redis."""
+    """A Celery app that sends with our transport, if the broker is a Redis.
+
+    Args:
+        vault: What seals its messages; by default they are in clear.
+    """
 
     amqp_cls = f"{__name__}:{Messages.__name__}"
+    events_cls = f"{codec.__name__}:{codec.ClosedEvents.__name__}"
+
+    def __init__(self, *args: Any, vault: Vault | None = None, **kwargs: Any) -> None:
+        self.vault = vault or Vault()
+        codec.use(self.vault)
+        super().__init__(*args, **kwargs)
 
     def connection_for_write(self, url: str | None = None, **kwargs: Any) -> Connection:
         """Return a connection to send with."""

@@ -17,11 +17,14 @@ from click.core import ParameterSource
 from agents.agent_manager import AgentManager
 from agents.profile import AgentProfile, AgentType
 from celery_app.broker import App
+from celery_app.codec import SEALED
 from celery_app.errors import ConfigurationError
 from celery_app.postgres.bootstep import ResultBackendStep
 from celery_app.postgres.connection import Database
 from celery_app.postgres.migrate import migrate
 from celery_app.queues import DEFAULT_QUEUE, PRIORITY_STEPS, PriorityQueue, all_queues
+from celery_app.security.keys import KeyRing
+from celery_app.security.vault import Vault
 from celery_app.settings import SystemSettings
 from celery_app.stack.profile import current_settings, ensure_stack
 from celery_app.store.approvals import ApprovalStore
@@ -87,6 +90,8 @@ def celery_options(settings: SystemSettings) -> dict[str, Any]:
         "worker_hijack_root_logger": False,
         "worker_send_task_events": True,
         "result_extended": True,
+        "accept_content": ["json", SEALED],
+        "task_annotations": {"*": {"Request": "celery_app.codec:ClosedRequest"}},
         "result_backend_transport_options": {
             "publish_interval": settings.recovery.interval,
             "publish_grace": settings.recovery.grace,
@@ -98,7 +103,9 @@ def celery_options(settings: SystemSettings) -> dict[str, Any]:
 
 
 settings = current_settings()
-database = Database(settings.database_url)
+_encryption = settings.security.encryption
+vault = Vault(KeyRing(_encryption.key_path), sealing=_encryption.enabled)
+database = Database(settings.database_url, vault)
 store = TaskStore(database)
 graphs = GraphStore(database)
 executions = ExecutionStore(database)
@@ -107,7 +114,10 @@ approvals = ApprovalStore(database)
 triggers = TriggerStore(database)
 
 app = App(
-    settings.system.name, task_cls="celery_app.worker.base_task:AgentTask", set_as_current=True
+    settings.system.name,
+    vault=vault,
+    task_cls="celery_app.worker.base_task:AgentTask",
+    set_as_current=True,
 )
 app.conf.update(celery_options(settings))
 app.steps["worker"].add(ResultBackendStep)

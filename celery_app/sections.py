@@ -160,8 +160,12 @@ class Components(Section):
 
 
 class Encryption(Section):
-    """How sealed values are sealed; `key_path` is the folder of the keys."""
+    """How messages and payloads are sealed; `key_path` is the folder of the keys.
 
+    Unless it is `enabled`, they are sent and stored in clear; what is sealed can be read still.
+    """
+
+    enabled: bool = True
     key_path: FilePath = Path("/etc/ai-agent/keys")
     algorithm: Literal["AES-256-GCM"] = "AES-256-GCM"
 

@@ -117,10 +117,11 @@ def make_settings(source: Source, folder: Path) -> SystemSettings:
 
 
 def _check_files(settings: SystemSettings) -> None:
-    keys = settings.security.encryption.key_path
-    if not keys.exists():
+    encryption = settings.security.encryption
+    if encryption.enabled and not (encryption.key_path / "current").is_file():
         raise ConfigurationError(
-            f"security.encryption.key_path {keys} does not exist: make it with `mkdir -p -m 700 {keys}`"
+            f"there is no key in security.encryption.key_path {encryption.key_path}: "
+            "`ai-agent keys create` makes one"
         )
     policy = settings.security.permissions.policy_file
     if not policy.is_file():

@@ -18,10 +18,11 @@ from typing import Any
 from celery import bootsteps, signals
 from sqlalchemy import text
 
-from celery_app.celery import app, database, executions, queue, runs, settings
+from celery_app.celery import app, approvals, database, executions, queue, runs, settings
 from celery_app.orchestrator.deadlines import Deadlines
 from celery_app.postgres.connection import Database
 from celery_app.queues import PriorityQueue
+from celery_app.store.approvals import ApprovalStore
 from celery_app.store.execution import ExecutionStore
 from celery_app.store.runs import RunStore
 
@@ -39,7 +40,8 @@ class Recovery:
     Args:
         database: Holds the lock that makes passes exclusive.
         executions: The graph's rows.
-        runs: Runs of workflows, whose questions and steps have their time.
+        runs: Runs of workflows, whose steps have their time.
+        approvals: Their questions, which have theirs.
         queue: Where things are sent again.
         deadlines: Tells which of them will be missed.
         grace: Seconds after which something that should have moved is taken to be lost.
@@ -49,6 +51,7 @@ class Recovery:
     database: Database
     executions: ExecutionStore
     runs: RunStore
+    approvals: ApprovalStore
     queue: PriorityQueue
     deadlines: Deadlines
     grace: float
@@ -67,7 +70,8 @@ class Recovery:
 
     def release_due(self) -> int:
         """Send what is due, or has its turn now; return how many."""
-        self.queue.publish(self.runs.end_late())
+        self.queue.publish(self.approvals.end_unanswered())
+        self.queue.publish(self.runs.end_expired())
         found = self.executions.release_all()
         self.queue.publish(found)
         return len(found)
@@ -103,7 +107,14 @@ def recovery() -> Recovery:
     """Return the recovery of the app as it is configured."""
     configured = settings.recovery
     return Recovery(
-        database, executions, runs, queue, _deadlines, configured.grace, configured.poison_limit
+        database,
+        executions,
+        runs,
+        approvals,
+        queue,
+        _deadlines,
+        configured.grace,
+        configured.poison_limit,
     )
 
 

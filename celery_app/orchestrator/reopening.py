@@ -14,7 +14,6 @@ from sqlalchemy import Connection, text
 
 from celery_app.errors import LeaseLost
 from celery_app.store.execution import Released, released
-from celery_app.store.payload import pack
 from celery_app.store.runs import Run, RunStore, step_task_id
 from workflows.errors import IllegalTransition
 from workflows.rerun import resumed
@@ -76,7 +75,9 @@ class Reopening:
             if whole or not self._add_parts(task_id):
                 self.anew.add(task_id)
                 described = {"step": step_id, "description": step.description or step_id}
-                self.steps[task_id] = pack({**passed_on, **described})
+                self.steps[task_id] = self.runs.database.vault.pack(
+                    {**passed_on, **described}, "task.spec", task_id
+                )
 
     def _add_parts(self, task_id: str) -> bool:
         """Add what failed below a task; return whether that is all that has to be done again."""

@@ -37,15 +37,15 @@ class ReadyChord:
 
     Attributes:
         id: Its id.
-        body: The signature to call, encoded.
-        header: How the results are nested, encoded; None where they are one flat list.
+        body: The signature to call, as Celery's plain dict.
+        header: How the results are nested; None where they are one flat list.
         run_on: When the body is called.
         metas: Result metadata of the parts by task id, in their order.
     """
 
     id: str
-    body: bytes
-    header: bytes | None
+    body: dict[str, Any]
+    header: Any
     run_on: RunOn
     metas: dict[str, dict[str, Any]]
 
@@ -78,7 +78,7 @@ class Chords:
                 ready_at = NULL
             """,
             id=chord_id,
-            body=self._backend.pack(body),
+            body=self._backend.pack(body, "chord.body", chord_id),
             body_id=body.id,
             header=self._nesting(chord_id, header),
         )
@@ -105,7 +105,7 @@ class Chords:
                 "SELECT * FROM open_chord(:id, :size, :body, :run_on, :parts)",
                 id=chord_id,
                 size=size,
-                body=self._backend.pack(body),
+                body=self._backend.pack(body, "chord.body", chord_id),
                 run_on=run_on,
                 parts=list(parts),
             )
@@ -158,9 +158,11 @@ class Chords:
             rows = completed
 
     def _ready(self, row: Any) -> ReadyChord:
-        header = None if row.header is None else bytes(row.header)
+        unpack = self._backend.unpack
+        body = unpack(row.body, "chord.body", row.chord_id)
+        header = None if row.header is None else unpack(row.header, "chord.header", row.chord_id)
         metas = {} if row.task_ids is None else self._part_metas(row)
-        return ReadyChord(row.chord_id, bytes(row.body), header, row.run_on, metas)
+        return ReadyChord(row.chord_id, body, header, row.run_on, metas)
 
     def _part_metas(self, row: Any) -> dict[str, dict[str, Any]]:
         metas = {
@@ -174,12 +176,12 @@ class Chords:
             for task_id, (start, end) in zip(row.task_ids, places, strict=True)
             if end > start
         }
-        metas.update(zip(kept, self._backend.decode_all(list(kept.values())), strict=True))
+        metas.update(zip(kept, self._backend.decode_all(list(kept.items())), strict=True))
         return metas
 
     def _end(self, chord: ReadyChord) -> Sequence[Any]:
         """Call a chord's body, fail it or skip it; return what that completes."""
-        body = maybe_signature(self._backend.decode(chord.body), app=self._backend.app)
+        body = maybe_signature(chord.body, app=self._backend.app)
         failed = [
             part for part, meta in chord.metas.items() if meta["status"] in states.PROPAGATE_STATES
         ]
@@ -207,7 +209,7 @@ class Chords:
         """
         if chord.header is None:
             return [_value(task_id, meta) for task_id, meta in chord.metas.items()]
-        header = result_from_tuple(self._backend.decode(chord.header), self._backend.app)
+        header = result_from_tuple(chord.header, self._backend.app)
         missing = [leaf.id for leaf in _leaves(header) if leaf.id not in chord.metas]
         if missing:
             chord.metas.update({meta["task_id"]: meta for meta in self._backend.metas(missing)})
@@ -224,7 +226,7 @@ class Chords:
         if isinstance(header, _regen) or not any(isinstance(part, GroupResult) for part in header):
             return None
         nested = self._backend.app.GroupResult(chord_id, list(header))
-        packed: bytes = self._backend.pack(nested.as_tuple())
+        packed: bytes = self._backend.pack(nested.as_tuple(), "chord.header", chord_id)
         return packed
 
     def _count_body(self, body: Any, status: str) -> Sequence[Any]:
@@ -244,7 +246,7 @@ class Chords:
             status=status,
             chord=chord_id,
             position=position,
-            value=None if value is None else self._backend.pack(value),
+            value=None if value is None else self._backend.pack(value, "result.meta", task_id),
         )
         return found
 

@@ -24,6 +24,7 @@ from sqlalchemy import Connection, Engine, create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError
 
 from celery_app.errors import ConfigurationError, LeaseLost, ServiceUnavailable
+from celery_app.security.vault import Vault
 
 T = TypeVar("T")
 
@@ -108,23 +109,25 @@ class Database:
 
     Args:
         url: An SQLAlchemy URL. A bare ``postgresql://`` is taken to mean psycopg2.
+        vault: What seals the payloads of its rows; by default they are in clear.
         patience: Whether to keep trying for half a minute while the server is away.
     """
 
-    def __init__(self, url: str, *, patience: bool = True) -> None:
+    def __init__(self, url: str, vault: Vault | None = None, *, patience: bool = True) -> None:
         parsed = make_url(url)
         if parsed.drivername != "postgresql+psycopg2":
             parsed = parsed.set(drivername="postgresql+psycopg2")
         self._url = parsed.render_as_string(hide_password=False)
         self._shown = parsed.render_as_string(hide_password=True)
         self._pauses: Sequence[float] = _PAUSES if patience else ()
+        self.vault = vault or Vault()
 
     def __repr__(self) -> str:
         return f"Database({self._shown!r})"
 
     def impatient(self) -> Database:
         """Return the same database for a caller who wants to know at once that it is away."""
-        return Database(self._url, patience=False)
+        return Database(self._url, self.vault, patience=False)
 
     def rows(self, sql: str, **values: Any) -> Sequence[Any]:
         """Run one statement and return its rows as named tuples (none for a statement without any).

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from celery import states
-from kombu.utils.json import loads
 
 from celery_app.errors import TaskCancelled, TaskFailed, TaskSkipped
+from celery_app.security.vault import Vault
 
 #: Celery's word for each of ours; everything else is PENDING.
 CELERY_STATES = {
@@ -45,16 +45,21 @@ def failure(
 
 
 def celery_meta(
-    task_id: str, state: str, result: bytes | None, error: bytes | None, cause: str | None
+    task_id: str,
+    state: str,
+    result: bytes | None,
+    error: bytes | None,
+    cause: str | None,
+    vault: Vault,
 ) -> dict[str, Any]:
     """Return Celery's result metadata for a row of the graph."""
     status = CELERY_STATES.get(state, states.PENDING)
     value: Any = None
     traceback = None
     if status == states.SUCCESS:
-        value = loads(bytes(result)) if result is not None else None
+        value = vault.unpack(result, "task.result", task_id)
     elif status in states.PROPAGATE_STATES:
-        stored = loads(bytes(error)) if error is not None else None
+        stored = vault.unpack(error, "task.error", task_id)
         value = failure(state, task_id, stored, cause)
         traceback = (stored or {}).get("traceback")
     return {

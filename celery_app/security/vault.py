@@ -16,7 +16,28 @@ from kombu.utils.json import dumps, loads
 from celery_app.errors import AgentSystemError, Unsealed
 from celery_app.security.keys import KeyRing, key_id_of
 
-__all__ = ["Vault"]
+__all__ = ["Vault", "decode", "encode"]
+
+
+def encode(value: Any) -> bytes:
+    """Return a value as JSON.
+
+    Raises:
+        AgentSystemError: The value has a part that JSON cannot carry.
+    """
+    try:
+        text: str = dumps(value)
+    except (TypeError, ValueError) as error:
+        raise AgentSystemError(
+            f"cannot store a {type(value).__name__}: {error}; return JSON values "
+            "(numbers, texts, lists, dicts, dates, UUIDs)"
+        ) from error
+    return text.encode()
+
+
+def decode(data: bytes) -> Any:
+    """Return the value that was encoded."""
+    return loads(data)
 
 
 class Vault:
@@ -24,10 +45,12 @@ class Vault:
 
     Args:
         ring: The keys. Without a ring, and while it has no key that seals, values stay in clear.
+        sealing: False leaves new values in clear; what is sealed opens still.
     """
 
-    def __init__(self, ring: KeyRing | None = None) -> None:
+    def __init__(self, ring: KeyRing | None = None, *, sealing: bool = True) -> None:
         self.ring = ring
+        self._sealing = sealing
 
     def __repr__(self) -> str:
         return f"Vault({self.ring!r})"
@@ -35,7 +58,7 @@ class Vault:
     @property
     def is_closed(self) -> bool:
         """Whether values are sealed."""
-        return self.ring is not None and self.ring.current is not None
+        return self._sealing and self.ring is not None and self.ring.current is not None
 
     def pack(self, value: Any, column: str, *key: object) -> bytes:
         """Return a value as the bytes for a column (``task.result``) of the row with that key.
@@ -43,14 +66,7 @@ class Vault:
         Raises:
             AgentSystemError: The value has a part that JSON cannot carry.
         """
-        try:
-            packed: str = dumps(value)
-        except (TypeError, ValueError) as error:
-            raise AgentSystemError(
-                f"cannot store a {type(value).__name__}: {error}; return JSON values "
-                "(numbers, texts, lists, dicts, dates, UUIDs)"
-            ) from error
-        return self.seal(packed.encode(), column, *key)
+        return self.seal(encode(value), column, *key)
 
     def unpack(self, stored: bytes | memoryview | None, column: str, *key: object) -> Any:
         """Return the value that was packed for that place (None for an empty column).
@@ -58,7 +74,7 @@ class Vault:
         Raises:
             Unsealed: The bytes are not what was sealed there.
         """
-        return None if stored is None else loads(self.open(stored, column, *key))
+        return None if stored is None else decode(self.open(stored, column, *key))
 
     def seal(self, clear: bytes, column: str, *key: object) -> bytes:
         """Return bytes as they are to be stored at a place."""
@@ -71,12 +87,12 @@ class Vault:
         data = bytes(stored)
         if key_id_of(data) is None and not self.is_closed:
             return data
+        row = "/".join(map(str, key))
+        if self.ring is None:
+            raise Unsealed(f"{column} of {row} is sealed, and no keys are configured here")
         try:
-            if self.ring is None:
-                raise Unsealed("it is sealed, and encryption is switched off here")
             return self.ring.open(data, _place(column, key))
         except Unsealed as error:
-            row = "/".join(map(str, key))
             raise Unsealed(f"{column} of {row} cannot be opened: {error}") from error
 
 

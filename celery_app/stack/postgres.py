@@ -80,11 +80,16 @@ class PostgresServer(LocalServer):
         """The path of its unix socket."""
         return str(self.socket)
 
+    @property
+    def is_new(self) -> bool:
+        """Whether its data folder is still to be made."""
+        return not (self.home.path / self.name / "PG_VERSION").exists()
+
     def command(self) -> Command:
         """Make the data folder when there is none; see `LocalServer.command`."""
         installation = Installation.find()
         data = self.home.path / self.name
-        if not (data / "PG_VERSION").exists():
+        if self.is_new:
             self._initialize(installation, data)
         installation.check_data(data)
         self._clear_after_crash(data)

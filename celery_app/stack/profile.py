@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from celery_app.security.keys import KeyRing
 from celery_app.settings import SystemSettings, load_settings, make_settings
 from celery_app.sources import Source
 from celery_app.stack.home import Home
@@ -53,7 +54,8 @@ def embedded_stack(environ: Mapping[str, str] = os.environ) -> Stack:
     Servers that the environment replaces by others are left out.
     """
     home = Home.of(environ).path
-    components = current_settings(environ).components
+    settings = current_settings(environ)
+    components, encryption = settings.components, settings.security.encryption
     postgres, valkey, model = PostgresServer(home), ValkeyServer(home), LlamaServer(home)
     used: list[Server] = []
     if components.database.host == str(postgres.socket.parent):
@@ -62,7 +64,7 @@ def embedded_stack(environ: Mapping[str, str] = os.environ) -> Stack:
         used.append(valkey)
     if model.address in components.ollama.urls:
         used.append(model)
-    return Stack(home, used)
+    return Stack(home, used, KeyRing(encryption.key_path) if encryption.enabled else None)
 
 
 def ensure_stack(environ: Mapping[str, str] = os.environ) -> None:

@@ -13,6 +13,7 @@ from typing import TypedDict
 
 import psutil
 
+from celery_app.security.keys import KeyRing
 from celery_app.stack.home import Home
 from celery_app.stack.llama import LlamaServer
 from celery_app.stack.postgres import PostgresServer
@@ -38,11 +39,15 @@ class Stack:
     """The embedded servers of one home, in the order in which they start.
 
     Starting needs a few seconds the first time and about two later; the servers then outlive the
-    process that started them. Give `servers` to start others than PostgreSQL, Valkey and the model.
+    process that started them. Give `servers` to start others than PostgreSQL, Valkey and the model,
+    and `keys` that a home gets before its database is made.
     """
 
-    def __init__(self, home: Path, servers: Sequence[Server] | None = None) -> None:
+    def __init__(
+        self, home: Path, servers: Sequence[Server] | None = None, keys: KeyRing | None = None
+    ) -> None:
         self.home = Home(home)
+        self.keys = keys
         if servers is None:
             path = self.home.path
             servers = (PostgresServer(path), ValkeyServer(path), LlamaServer(path))
@@ -58,8 +63,15 @@ class Stack:
         """
         self.home.prepare()
         with self.home.locked("stack"):
+            self._make_first_key()
             for server in self.servers:
                 server.start()
+
+    def _make_first_key(self) -> None:
+        # What an older database holds is in clear: there a person decides when to seal it.
+        new = any(isinstance(each, PostgresServer) and each.is_new for each in self.servers)
+        if self.keys is not None and new and self.keys.current is None:
+            self.keys.appoint(self.keys.add())
 
     def stop(self) -> None:
         """End the servers of this home, last started first; nothing else is touched."""

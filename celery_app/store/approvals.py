@@ -15,7 +15,6 @@ from sqlalchemy import Connection, text
 from celery_app.errors import LeaseLost
 from celery_app.postgres.connection import Database
 from celery_app.store.execution import Released, released
-from celery_app.store.payload import pack, unpack
 from celery_app.store.records import Claim, iso
 
 
@@ -50,6 +49,7 @@ class ApprovalStore:
 
     def __init__(self, database: Database) -> None:
         self.database = database
+        self._vault = database.vault
 
     def ask(
         self, claim: Claim, question: dict[str, Any], timeout: float | None, late: dict[str, Any]
@@ -90,16 +90,21 @@ class ApprovalStore:
                 ),
                 {
                     "id": claim.id,
-                    "question": pack(question),
+                    "question": self._vault.pack(question, "approval.question", claim.id),
                     "timeout": timeout,
                     "state": late["state"],
-                    "result": pack(late["result"]) if late["state"] == "succeeded" else None,
-                    "error": pack(late["error"]) if late["state"] == "failed" else None,
+                    "result": self._late(claim.id, late, "result", "succeeded"),
+                    "error": self._late(claim.id, late, "error", "failed"),
                 },
             )
             return {}
 
         return self.database.transaction(work)
+
+    def _late(self, task_id: str, late: dict[str, Any], part: str, state: str) -> bytes | None:
+        if late["state"] != state:
+            return None
+        return self._vault.pack(late[part], f"approval.late_{part}", task_id)
 
     def questions(self, task_ids: Iterable[str]) -> dict[str, Question]:
         """Return what those of the given steps asked that have asked something."""
@@ -109,7 +114,7 @@ class ApprovalStore:
         return {
             row.task_id: Question(
                 row.task_id,
-                unpack(row.question),
+                self._vault.unpack(row.question, "approval.question", row.task_id),
                 row.asked_at,
                 row.expires_at,
                 row.answered_at,
@@ -136,8 +141,48 @@ class ApprovalStore:
             return released(
                 connection.execute(
                     text("SELECT * FROM end_waiting(:id, 'succeeded', :result, NULL)"),
-                    {"id": task_id, "result": pack(result)},
+                    {"id": task_id, "result": self._vault.pack(result, "task.result", task_id)},
                 )
             )
 
         return self.database.transaction(work)
+
+    def end_unanswered(self) -> Released:
+        """Answer for those who did not in time, as the step says."""
+
+        def work(connection: Connection) -> Released:
+            late = connection.execute(
+                text(
+                    """
+                    UPDATE approval SET answered_at = clock_timestamp()
+                     WHERE task_id IN (SELECT o.task_id FROM approval o
+                                        WHERE o.answered_at IS NULL AND o.expires_at <= clock_timestamp()
+                                        ORDER BY o.task_id FOR UPDATE SKIP LOCKED)
+                    RETURNING task_id, late_state, late_result, late_error
+                    """
+                )
+            ).all()
+            ended = [
+                row
+                for each in late
+                for row in connection.execute(
+                    text("SELECT * FROM end_waiting(:id, :state, :result, :error)"),
+                    {
+                        "id": each.task_id,
+                        "state": each.late_state,
+                        "result": self._moved(each, "result"),
+                        "error": self._moved(each, "error"),
+                    },
+                )
+            ]
+            return released(ended)
+
+        return self.database.transaction(work)
+
+    def _moved(self, row: Any, part: str) -> bytes | None:
+        """Seal the outcome of a late step anew, for the task that it becomes the outcome of."""
+        stored = getattr(row, f"late_{part}")
+        if stored is None:
+            return None
+        clear = self._vault.open(stored, f"approval.late_{part}", row.task_id)
+        return self._vault.seal(clear, f"task.{part}", row.task_id)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from celery_app.postgres.connection import Database
-from celery_app.store.payload import pack, unpack
 from celery_app.store.records import Claim, Message
 
 _MESSAGE_FIELDS = ("id", "name", "queue", "priority", "type", "agent", "root_id", "parent_id")
@@ -46,6 +45,7 @@ class ExecutionStore:
 
     def __init__(self, database: Database) -> None:
         self.database = database
+        self._vault = database.vault
 
     def claim(self, task_id: str, name: str, owner: str, lease: float) -> Claim | Standing | None:
         """Claim a queued task for `lease` seconds.
@@ -71,11 +71,13 @@ class ExecutionStore:
                 agent=row.agent,
                 budgets=tuple(row.budgets),
                 seconds_left=row.seconds_left,
-                spec=unpack(row.spec),
+                spec=self._vault.unpack(row.spec, "task.spec", task_id),
                 backlog=row.backlog,
             )
         row = self.database.row("SELECT * FROM refused_claim(:id, :name)", id=task_id, name=name)
-        return None if row is None else Standing(row.state, unpack(row.result))
+        if row is None:
+            return None
+        return Standing(row.state, self._vault.unpack(row.result, "task.result", task_id))
 
     def renew(self, fences: Mapping[str, int], lease: float) -> set[str]:
         """Prolong the leases of the given tasks; return the ids that are still owned."""
@@ -113,8 +115,10 @@ class ExecutionStore:
             id=claim.id,
             fence=claim.fence,
             state=state,
-            result=pack(result) if state == "succeeded" else None,
-            error=None if error is None else pack(error),
+            result=self._vault.pack(result, "task.result", claim.id)
+            if state == "succeeded"
+            else None,
+            error=self._sealed_error(claim.id, error),
             prompt=tokens[0],
             generated=tokens[1],
             chained=chained,
@@ -164,11 +168,14 @@ class ExecutionStore:
             state=state,
             delay=delay,
             tries=tries,
-            error=None if error is None else pack(error),
+            error=self._sealed_error(claim.id, error),
             waits_for=waits_for,
             reason=reason,
         )
         return bool(row.ours)
+
+    def _sealed_error(self, task_id: str, error: dict[str, Any] | None) -> bytes | None:
+        return None if error is None else self._vault.pack(error, "task.error", task_id)
 
     def hand_back(self, owner: str) -> list[str]:
         """Put all that a worker runs back into its queues, at its old place; this was no try of it.
@@ -229,7 +236,7 @@ class ExecutionStore:
         return [
             Claim(
                 row.id, row.fence, row.attempts, row.tries, row.root_id, row.parent_id, row.agent,
-                tuple(row.budgets), None, unpack(row.spec),
+                tuple(row.budgets), None, self._vault.unpack(row.spec, "task.spec", row.id),
             )
             for row in rows
         ]  # fmt: skip

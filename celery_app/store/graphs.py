@@ -17,8 +17,8 @@ from sqlalchemy import Connection, text
 
 from celery_app.errors import LeaseLost
 from celery_app.postgres.connection import Database, insert_rows
+from celery_app.security.vault import Vault
 from celery_app.store.execution import Released, released
-from celery_app.store.payload import pack
 from celery_app.store.records import Claim, NewEdge, NewGraph, NewRun, NewTask, Start
 from workflows.state import TaskState
 from workflows.workflow import Workflow
@@ -40,13 +40,16 @@ class GraphStore:
 
     def __init__(self, database: Database) -> None:
         self.database = database
+        self._vault = database.vault
 
     def add(self, graph: NewGraph) -> Released:
         """Write a graph in one transaction; return what is to be published.
 
         Edges may come from tasks that are there already, whatever their state.
         """
-        return self.database.transaction(lambda connection: insert_graph(connection, graph))
+        return self.database.transaction(
+            lambda connection: insert_graph(connection, graph, self._vault)
+        )
 
     def expand(
         self,
@@ -91,7 +94,7 @@ class GraphStore:
                     "id": claim.id,
                     "fence": claim.fence,
                     "phase": phase,
-                    "spec": None if spec is None else pack(spec),
+                    "spec": None if spec is None else self._vault.pack(spec, "task.spec", claim.id),
                     "unmet": sum(edge.body == claim.id for edge in graph.edges),
                     **tokens,
                 },
@@ -99,9 +102,9 @@ class GraphStore:
             if changed is None:
                 raise LeaseLost(f"task {claim.id} is no longer ours to expand; nothing was written")
             if plan is not None:
-                _insert_plan(connection, claim.id, plan)
+                _insert_plan(connection, claim.id, plan, self._vault)
             _note(connection, [(claim.id, claim.root_id, "expanded")])
-            return insert_graph(connection, graph)
+            return insert_graph(connection, graph, self._vault)
 
         return self.database.transaction(work)
 
@@ -132,7 +135,7 @@ class GraphStore:
             timeout=task.timeout,
             quotas=list(task.quotas),
             amounts=list(task.amounts),
-            spec=pack(task.spec),
+            spec=self._vault.pack(task.spec, "task.spec", claim.id),
             backlog=claim.backlog,
         )
         return released(rows)
@@ -149,17 +152,21 @@ class GraphStore:
         return released(self.database.rows("SELECT * FROM retry_task(:id)", id=task_id))
 
 
-def insert_graph(connection: Connection, graph: NewGraph) -> Released:
+def insert_graph(connection: Connection, graph: NewGraph, vault: Vault) -> Released:
     """Write a graph; return what is to be published once that is committed."""
     tasks, edges = graph.tasks, graph.edges
     if not tasks:
         return {}
     _describe_limits(connection, graph)
     insert_rows(
-        connection, "task", _TASK_COLUMNS, [_task_row(task) for task in tasks], "(id) DO NOTHING"
+        connection,
+        "task",
+        _TASK_COLUMNS,
+        [_task_row(task, vault) for task in tasks],
+        "(id) DO NOTHING",
     )
-    _insert_runs(connection, graph.runs)
-    _copy_outcomes(connection, graph)
+    _insert_runs(connection, graph.runs, vault)
+    _copy_outcomes(connection, graph, vault)
     if edges:
         rows = [(edge.task, edge.body, edge.position, edge.need) for edge in edges]
         insert_rows(connection, "edge", _EDGE_COLUMNS, rows, "DO NOTHING")
@@ -195,35 +202,47 @@ def _release(connection: Connection, queues: Iterable[str]) -> Released:
     )
 
 
-def _copy_outcomes(connection: Connection, graph: NewGraph) -> None:
+def _copy_outcomes(connection: Connection, graph: NewGraph, vault: Vault) -> None:
     for new, old in graph.copies:
+        row = connection.execute(
+            text("SELECT spec, result FROM task WHERE id = :old"), {"old": old}
+        ).one()
+        moved = {
+            column: None
+            if value is None
+            else vault.seal(vault.open(value, f"task.{column}", old), f"task.{column}", new)
+            for column, value in (("spec", row.spec), ("result", row.result))
+        }
         connection.execute(
             text(
                 """
                 WITH taken AS (
                     UPDATE task n
-                       SET state = o.state, result = o.result, skipped_for = o.skipped_for, name = o.name,
-                           agent = o.agent, spec = o.spec, started_at = o.started_at,
+                       SET state = o.state, result = :result, skipped_for = o.skipped_for, name = o.name,
+                           agent = o.agent, spec = :spec, started_at = o.started_at,
                            finished_at = o.finished_at, reason = 'reused from run ' || o.parent_id
                       FROM task o WHERE n.id = :new AND o.id = :old RETURNING n.id, n.root_id
                 )
                 INSERT INTO event (task_id, root_id, kind) SELECT id, root_id, 'reused' FROM taken
                 """
             ),
-            {"new": new, "old": old},
+            {"new": new, "old": old, **moved},
         )
 
 
-def insert_definitions(connection: Connection, workflows: Iterable[Workflow]) -> None:
+def insert_definitions(connection: Connection, workflows: Iterable[Workflow], vault: Vault) -> None:
     """Keep definitions by their hashes, those that are not there yet."""
     known = {each.digest: each for each in workflows}
-    rows = [(digest, each.name, pack(each.plain())) for digest, each in sorted(known.items())]
+    rows = [
+        (digest, each.name, vault.pack(each.plain(), "definition.body", digest))
+        for digest, each in sorted(known.items())
+    ]
     if rows:
         insert_rows(connection, "definition", ("digest", "name", "body"), rows, "DO NOTHING")
 
 
-def _insert_runs(connection: Connection, runs: Sequence[NewRun]) -> None:
-    insert_definitions(connection, (each for run in runs for each in run.definitions))
+def _insert_runs(connection: Connection, runs: Sequence[NewRun], vault: Vault) -> None:
+    insert_definitions(connection, (each for run in runs for each in run.definitions), vault)
     for run in runs:
         start = run.start or Start()
         connection.execute(
@@ -245,20 +264,22 @@ def _insert_runs(connection: Connection, runs: Sequence[NewRun]) -> None:
                 "digest": run.digest,
                 "generation": run.generation,
                 "inside": json.dumps(run.inside),
-                "context": pack(run.context),
-                "inputs": pack(run.inputs),
+                "context": vault.pack(run.context, "run.context", run.id),
+                "inputs": vault.pack(run.inputs, "run.inputs", run.id),
                 "trigger": start.trigger,
                 "due": start.due,
-                "event": None if start.event is None else pack(start.event),
+                "event": None
+                if start.event is None
+                else vault.pack(start.event, "run.event", run.id),
                 "forked_from": run.forked_from,
             },
         )
 
 
-def _task_row(task: NewTask) -> list[Any]:
+def _task_row(task: NewTask, vault: Vault) -> list[Any]:
     row = [getattr(task, name) for name in _TASK_COLUMNS]
     row = [list(value) if isinstance(value, tuple) else value for value in row]
-    return [*row[:-2], str(task.state), pack(task.spec)]
+    return [*row[:-2], str(task.state), vault.pack(task.spec, "task.spec", task.id)]
 
 
 def _describe_limits(connection: Connection, graph: NewGraph) -> None:
@@ -310,7 +331,7 @@ def _settle_what_is_over(
         )
 
 
-def _insert_plan(connection: Connection, task_id: str, plan: dict[str, Any]) -> None:
+def _insert_plan(connection: Connection, task_id: str, plan: dict[str, Any], vault: Vault) -> None:
     connection.execute(
         text(
             "INSERT INTO plan (task_id, version, source, tries, body) "
@@ -321,7 +342,7 @@ def _insert_plan(connection: Connection, task_id: str, plan: dict[str, Any]) -> 
             "version": plan["version"],
             "source": plan["source"],
             "tries": plan["tries"],
-            "body": pack(plan),
+            "body": vault.pack(plan, "plan.body", task_id, plan["version"]),
         },
     )
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 from celery_app.postgres.connection import Database
-from celery_app.store.payload import pack, unpack
 from workflows.plan import CallEstimate
 
 
@@ -32,7 +31,12 @@ class JournalStore:
             """,
             **{"id": task_id, "try": try_, "number": number, "digest": digest},
         )
-        return None if row is None else unpack(row.reply)
+        if row is None:
+            return None
+        reply: dict[str, Any] = self.database.vault.unpack(
+            row.reply, "model_call.reply", task_id, try_, number
+        )
+        return reply
 
     def record(
         self,
@@ -63,7 +67,7 @@ class JournalStore:
                 "seconds": seconds,
                 "prompt": reply["usage"]["prompt"],
                 "generated": reply["usage"]["generated"],
-                "reply": pack(reply),
+                "reply": self.database.vault.pack(reply, "model_call.reply", task_id, try_, number),
             },
         )
 

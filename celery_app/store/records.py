@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from celery_app.store.payload import unpack
+from celery_app.security.vault import Vault
 from workflows.state import TaskState
 from workflows.workflow import Workflow
 
@@ -177,8 +177,8 @@ class TaskRecord:
     dependencies: list[str] = field(default_factory=list)
 
     @classmethod
-    def from_row(cls, row: Any) -> TaskRecord:
-        """Read a row of `task` with its dependencies."""
+    def from_row(cls, row: Any, vault: Vault) -> TaskRecord:
+        """Read a row of `task` with its dependencies. Raises `Unsealed`."""
         return cls(
             id=row.id,
             root_id=row.root_id,
@@ -202,9 +202,9 @@ class TaskRecord:
             skipped_for=row.skipped_for,
             risk=row.risk,
             budgets=tuple(row.budgets),
-            spec=unpack(row.spec),
-            result=unpack(row.result),
-            error=unpack(row.error),
+            spec=vault.unpack(row.spec, "task.spec", row.id),
+            result=vault.unpack(row.result, "task.result", row.id),
+            error=vault.unpack(row.error, "task.error", row.id),
             dependencies=list(row.dependencies or ()),
         )
 

@@ -16,8 +16,8 @@ from uuid import UUID, uuid5
 
 from celery_app.errors import UnknownTask
 from celery_app.postgres.connection import Database
+from celery_app.security.vault import Vault
 from celery_app.store.execution import Released, released
-from celery_app.store.payload import pack, unpack
 from celery_app.store.records import Claim, Start, iso
 from workflows.progress import Outlook, outlook, referred, why_skipped
 from workflows.state import TaskState
@@ -101,6 +101,7 @@ class RunStore:
 
     def __init__(self, database: Database) -> None:
         self.database = database
+        self._vault = database.vault
         self._definition = lru_cache(maxsize=256)(self._read_definition)
 
     def definition(self, digest: str) -> Workflow:
@@ -149,17 +150,17 @@ class RunStore:
             looked_at=list(looked_at),
         )
         results = {
-            each.step: _result(each)
+            each.step: _result(each, self._vault)
             for each in found
             if each.step in ids or each.id == step_task_id(run_id, row.generation, each.step)
         }
-        start = Start(row.trigger, row.due, unpack(row.event))
+        start = Start(row.trigger, row.due, self._vault.unpack(row.event, "run.event", run_id))
         # What is stored was checked, and to check a definition takes longer than to run a step.
         instance = WorkflowInstance.model_construct(
             id=UUID(run_id),
             workflow=workflow,
-            context=unpack(row.context),
-            inputs=unpack(row.inputs),
+            context=self._vault.unpack(row.context, "run.context", run_id),
+            inputs=self._vault.unpack(row.inputs, "run.inputs", run_id),
             results=results,
             status=TaskState(row.state),
         )
@@ -169,7 +170,7 @@ class RunStore:
             row.generation,
             row.inside,
             instance,
-            unpack(row.spec),
+            self._vault.unpack(row.spec, "task.spec", run_id),
             tuple(row.budgets),
             start,
             row.created_at,
@@ -205,7 +206,7 @@ class RunStore:
                 "forked_from": row.forked_from,
                 "created_at": iso(row.created_at),
                 "finished_at": iso(row.finished_at),
-                "error": (unpack(row.error) or {}).get("message"),
+                "error": self._message(row),
             }
             for row in rows
         ]
@@ -235,14 +236,21 @@ class RunStore:
         )
         return released(rows)
 
-    def end_late(self) -> Released:
-        """Answer for those who did not in time, and stop work that was split up and is overdue."""
+    def end_expired(self) -> Released:
+        """Stop work that was split up and has not ended in its time."""
         error = {"type": "TimeoutError", "message": "deadline: it has not ended in its time"}
-        rows = [
-            *self.database.rows("SELECT * FROM end_unanswered()"),
-            *self.database.rows("SELECT * FROM end_expired(:error)", error=pack(error)),
-        ]
-        return released(rows)
+        expired = self.database.rows(
+            "SELECT id FROM task WHERE state = 'expanded' AND expires_at <= clock_timestamp() ORDER BY id"
+        )
+        return released(
+            row
+            for late in expired
+            for row in self.database.rows(
+                "SELECT * FROM end_expired(:id, :error)",
+                id=late.id,
+                error=self._vault.pack(error, "task.error", late.id),
+            )
+        )
 
     def results(self, task_ids: Iterable[str]) -> dict[str, Part]:
         """Return those of the given tasks that exist, with what came of them."""
@@ -250,7 +258,11 @@ class RunStore:
             "SELECT id, state, result, error FROM task WHERE id = ANY (:ids)", ids=list(task_ids)
         )
         return {
-            row.id: Part(row.state, unpack(row.result), (unpack(row.error) or {}).get("message"))
+            row.id: Part(
+                row.state,
+                self._vault.unpack(row.result, "task.result", row.id),
+                self._message(row),
+            )
             for row in rows
         }
 
@@ -304,16 +316,24 @@ class RunStore:
         row = self.database.row("SELECT body FROM definition WHERE digest = :digest", digest=digest)
         if row is None:
             raise UnknownTask(f"there is no definition {digest}")
-        return Workflow.model_validate(unpack(row.body), by_alias=True, by_name=False)
+        plain = self._vault.unpack(row.body, "definition.body", digest)
+        return Workflow.model_validate(plain, by_alias=True, by_name=False)
+
+    def _message(self, row: Any) -> str | None:
+        error = self._vault.unpack(row.error, "task.error", row.id) or {}
+        return error.get("message")
 
 
-def _result(row: Any) -> StepResult:
+def _result(row: Any, vault: Vault) -> StepResult:
     state = TaskState(row.state)
     skipped = state is TaskState.SKIPPED
-    error = unpack(row.error) if state is TaskState.FAILED else None
+    failed = state is TaskState.FAILED
+    error = vault.unpack(row.error, "task.error", row.id) if failed else None
     return StepResult(
         status=state.step_status,
-        output=unpack(row.result) if state is TaskState.SUCCEEDED else None,
+        output=vault.unpack(row.result, "task.result", row.id)
+        if state is TaskState.SUCCEEDED
+        else None,
         error=None if error is None else str(error.get("message", "")),
         reason=SkipReason(row.skipped_for or "failure") if skipped else None,
     )

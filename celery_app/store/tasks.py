@@ -7,7 +7,6 @@ from typing import Any
 
 from celery_app.errors import UnknownTask
 from celery_app.postgres.connection import Database
-from celery_app.store.payload import unpack
 from celery_app.store.records import TaskRecord
 
 # A run waits as soon as one of its tasks does and nothing else of it can go on.
@@ -43,7 +42,7 @@ class TaskStore:
             raise UnknownTask(
                 f"there is no task {task_id}; `ai-agent task list` shows those there are"
             )
-        return TaskRecord.from_row(row)
+        return TaskRecord.from_row(row, self.database.vault)
 
     def find(self, prefix: str) -> list[str]:
         """Return the ids that begin with `prefix` (at most ten)."""
@@ -87,14 +86,14 @@ class TaskStore:
             raise UnknownTask(
                 f"there is no task {task_id}; `ai-agent task list` shows those there are"
             )
-        return [TaskRecord.from_row(row) for row in rows]
+        return [TaskRecord.from_row(row, self.database.vault) for row in rows]
 
     def children(self, task_id: str) -> list[TaskRecord]:
         """Return the direct subtasks of a task, in order."""
         rows = self.database.rows(
             f"{_RECORD} WHERE t.parent_id = :id ORDER BY t.position", id=task_id
         )
-        return [TaskRecord.from_row(row) for row in rows]
+        return [TaskRecord.from_row(row, self.database.vault) for row in rows]
 
     def inputs_of(self, task_id: str) -> list[TaskRecord]:
         """Return the tasks that this one needed, in the order of its dependencies."""
@@ -102,7 +101,7 @@ class TaskStore:
             f"{_RECORD} JOIN edge i ON i.task_id = t.id WHERE i.body_id = :id ORDER BY i.position",
             id=task_id,
         )
-        return [TaskRecord.from_row(row) for row in rows]
+        return [TaskRecord.from_row(row, self.database.vault) for row in rows]
 
     def newest(self, limit: int = 20, state: str | None = None) -> list[TaskRecord]:
         """Return the tasks that were handed in last (no subtasks), newest first."""
@@ -114,7 +113,7 @@ class TaskStore:
             state=state,
             limit=limit,
         )
-        return [TaskRecord.from_row(row) for row in rows]
+        return [TaskRecord.from_row(row, self.database.vault) for row in rows]
 
     def count_roots(self) -> int:
         """Return how many tasks were handed in (no subtasks)."""
@@ -124,9 +123,15 @@ class TaskStore:
     def plan_of(self, task_id: str) -> dict[str, Any] | None:
         """Return the newest plan of a task, if it was planned."""
         row = self.database.row(
-            "SELECT body FROM plan WHERE task_id = :id ORDER BY version DESC LIMIT 1", id=task_id
+            "SELECT version, body FROM plan WHERE task_id = :id ORDER BY version DESC LIMIT 1",
+            id=task_id,
         )
-        return None if row is None else unpack(row.body)
+        if row is None:
+            return None
+        plan: dict[str, Any] = self.database.vault.unpack(
+            row.body, "plan.body", task_id, row.version
+        )
+        return plan
 
     def counts(self) -> dict[str, int]:
         """Return how many tasks are in each state."""

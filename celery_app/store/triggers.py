@@ -15,9 +15,9 @@ from sqlalchemy import Connection, text
 
 from celery_app.errors import UnknownTask
 from celery_app.postgres.connection import Database
+from celery_app.security.vault import Vault
 from celery_app.store.execution import Released
 from celery_app.store.graphs import insert_definitions, insert_graph
-from celery_app.store.payload import pack, unpack
 from celery_app.store.records import NewGraph
 from workflows.triggers import WorkflowTrigger
 from workflows.workflow import Workflow
@@ -73,6 +73,7 @@ class TriggerStore:
 
     def __init__(self, database: Database) -> None:
         self.database = database
+        self._vault = database.vault
 
     def register(
         self,
@@ -89,7 +90,7 @@ class TriggerStore:
         """
 
         def work(connection: Connection) -> None:
-            insert_definitions(connection, (workflow, *inside.values()))
+            insert_definitions(connection, (workflow, *inside.values()), self._vault)
             connection.execute(
                 text(
                     """
@@ -107,7 +108,7 @@ class TriggerStore:
                 },
             )
             for trigger in workflow.triggers:
-                _add(connection, workflow.name, trigger, now, by_hand=False)
+                self._add(connection, workflow.name, trigger, now, by_hand=False)
             connection.execute(
                 text(
                     "DELETE FROM trigger WHERE workflow = :name AND NOT by_hand AND id <> ALL (:ids)"
@@ -129,7 +130,7 @@ class TriggerStore:
     def add(self, workflow: str, trigger: WorkflowTrigger, now: datetime) -> None:
         """Add a trigger by hand; it counts from `now`."""
         self.database.transaction(
-            lambda connection: _add(connection, workflow, trigger, now, by_hand=True)
+            lambda connection: self._add(connection, workflow, trigger, now, by_hand=True)
         )
 
     def remove(self, workflow: str, trigger_id: str) -> None:
@@ -175,14 +176,18 @@ class TriggerStore:
                 row.id,
                 row.digest,
                 dict(row.inside),
-                WorkflowTrigger.model_validate(unpack(row.body), by_alias=True, by_name=False),
+                self._trigger(row),
                 row.by_hand,
                 row.paused,
                 row.since,
-                row.error,
+                self._vault.unpack(row.error, "trigger.error", row.workflow, row.id),
             )
             for row in rows
         ]
+
+    def _trigger(self, row: Any) -> WorkflowTrigger:
+        plain = self._vault.unpack(row.body, "trigger.body", row.workflow, row.id)
+        return WorkflowTrigger.model_validate(plain, by_alias=True, by_name=False)
 
     def note_error(self, trigger: StoredTrigger, error: str, since: datetime | None) -> None:
         """Keep why a trigger could not start a run; what was due until `since` is given up."""
@@ -191,16 +196,48 @@ class TriggerStore:
             UPDATE trigger SET error = :error, since = coalesce(:since, since)
              WHERE workflow = :workflow AND id = :id
             """,
-            error=error,
+            error=self._vault.pack(error, "trigger.error", trigger.workflow, trigger.id),
             since=since,
             workflow=trigger.workflow,
             id=trigger.id,
         )
 
+    def _add(
+        self,
+        connection: Connection,
+        workflow: str,
+        trigger: WorkflowTrigger,
+        now: datetime,
+        *,
+        by_hand: bool,
+    ) -> None:
+        connection.execute(
+            text(
+                """
+                INSERT INTO trigger (workflow, id, kind, waits, body, by_hand, since)
+                VALUES (:workflow, :id, :kind, :waits, :body, :by_hand, :now) ON CONFLICT DO NOTHING
+                """
+            ),
+            {
+                "workflow": workflow,
+                "id": str(trigger.id),
+                "kind": trigger.kind,
+                "waits": None if trigger.is_scheduled else getattr(trigger, trigger.kind),
+                "body": self._vault.pack(
+                    trigger.model_dump(mode="json", by_alias=True, exclude_defaults=True),
+                    "trigger.body",
+                    workflow,
+                    str(trigger.id),
+                ),
+                "by_hand": by_hand,
+                "now": now,
+            },
+        )
+
     def start(self, occurrence: Occurrence, graph: NewGraph) -> Released:
         """Start a run for an occurrence, unless somebody has; return what is to be published."""
         return self.database.transaction(
-            lambda connection: insert_occurrence(connection, occurrence, graph)
+            lambda connection: insert_occurrence(connection, occurrence, graph, self._vault)
         )
 
     def started(self, workflow: str, trigger_id: str) -> list[Any]:
@@ -225,7 +262,9 @@ class TriggerStore:
         return found[0]
 
 
-def insert_occurrence(connection: Connection, occurrence: Occurrence, graph: NewGraph) -> Released:
+def insert_occurrence(
+    connection: Connection, occurrence: Occurrence, graph: NewGraph, vault: Vault
+) -> Released:
     """Write an occurrence and its run, unless it is there; return what is to be published."""
     trigger = occurrence.trigger
     fresh = connection.execute(
@@ -252,26 +291,4 @@ def insert_occurrence(connection: Connection, occurrence: Occurrence, graph: New
             ),
             {"due": occurrence.due, "workflow": trigger.workflow, "id": trigger.id},
         )
-    return insert_graph(connection, graph) if fresh is not None else {}
-
-
-def _add(
-    connection: Connection, workflow: str, trigger: WorkflowTrigger, now: datetime, *, by_hand: bool
-) -> None:
-    connection.execute(
-        text(
-            """
-            INSERT INTO trigger (workflow, id, kind, waits, body, by_hand, since)
-            VALUES (:workflow, :id, :kind, :waits, :body, :by_hand, :now) ON CONFLICT DO NOTHING
-            """
-        ),
-        {
-            "workflow": workflow,
-            "id": str(trigger.id),
-            "kind": trigger.kind,
-            "waits": None if trigger.is_scheduled else getattr(trigger, trigger.kind),
-            "body": pack(trigger.model_dump(mode="json", by_alias=True, exclude_defaults=True)),
-            "by_hand": by_hand,
-            "now": now,
-        },
-    )
+    return insert_graph(connection, graph, vault) if fresh is not None else {}

@@ -21,8 +21,11 @@ from typing import Any
 from celery import bootsteps
 from celery.exceptions import CPendingDeprecationWarning
 from celery.worker import consumer, state
+from kombu.exceptions import KombuError
 from kombu.transport import redis
 
+from celery_app.codec import check
+from celery_app.errors import Unsealed
 from celery_app.worker.channel import MALFORMED, Held, Message
 from celery_app.worker.ending import hand_back
 from celery_app.worker.visibility import VisibilityStep, renew
@@ -124,8 +127,9 @@ class Consumer(consumer.Consumer):
             if isinstance(message, Message):
                 self.held.add(message)
             try:
+                check(message, self.app.vault)
                 handle(message)
-            except MALFORMED as error:
+            except (*MALFORMED, KombuError, Unsealed) as error:
                 self._set_aside(message, error)
 
         return on_task_received

@@ -31,8 +31,8 @@ from celery_app.errors import (
     UnfitResult,
 )
 from celery_app.queues import PriorityQueue
+from celery_app.security.vault import decode, encode
 from celery_app.store.execution import ExecutionStore, Released, Standing
-from celery_app.store.payload import pack, unpack
 from celery_app.store.records import Claim
 from celery_app.worker.leases import OWNER, Lease, LeaseKeeper
 from workflows.schemas import mismatch
@@ -219,7 +219,7 @@ class Executor:
 def _check_output(claim: Claim, value: Any) -> None:
     """Refuse a result that is not as the task says; it is looked at as whoever waits will read it."""
     schema = claim.spec.get("output")
-    if schema and (why := mismatch(unpack(pack(value)), schema)):
+    if schema and (why := mismatch(decode(encode(value)), schema)):
         raise UnfitResult(f"the result is not as output says: {why}; correct one of them")
 
 

@@ -16,7 +16,6 @@ from sqlalchemy import Connection, text
 
 from celery_app.celery import database, runs, triggers
 from celery_app.store.execution import Released, released
-from celery_app.store.payload import pack
 from celery_app.store.records import Claim, Message, NewGraph, Start
 from celery_app.store.triggers import Occurrence, StoredTrigger, insert_occurrence
 from celery_app.worker.binding import limits
@@ -84,14 +83,14 @@ def finish_and_start(
             {
                 "id": claim.id,
                 "fence": claim.fence,
-                "result": pack(outputs),
+                "result": database.vault.pack(outputs, "task.result", claim.id),
                 "prompt": tokens[0],
                 "generated": tokens[1],
             },
         )
         found: dict[str, Sequence[Message]] = dict(released(rows))
         for met, graph in followers:
-            found.update(insert_occurrence(connection, met, graph))
+            found.update(insert_occurrence(connection, met, graph, database.vault))
         return found
 
     return database.transaction(work)
