@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 import click
 
 import celery_app
+from celery_app.cli.keys import keys
 from celery_app.cli.manage import config, doctor
 from celery_app.cli.processes import beat, down, flower, status, up, worker
 from celery_app.cli.project import project
@@ -130,6 +131,7 @@ for _command in (
     task,
     workflow,
     project,
+    keys,
     config,
     doctor,
 ):

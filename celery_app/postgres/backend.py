@@ -11,29 +11,21 @@ Invariants
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from celery import states
 from celery.backends.asynchronous import AsyncBackendMixin
 from celery.backends.base import COMPRESSED_PAYLOAD_MAGIC, Backend
-from celery.exceptions import ImproperlyConfigured
 from celery.result import result_from_tuple
 
-from celery_app.errors import ConfigurationError, ServiceUnavailable
+from celery_app.errors import ConfigurationError, ServiceUnavailable, Unsealed
 from celery_app.postgres.chords import Chords, RunOn
 from celery_app.postgres.connection import Database
 from celery_app.postgres.consumer import ResultConsumer
 from celery_app.postgres.migrate import migrate
+from celery_app.postgres.options import notify_mode, seconds, vault_of
 from celery_app.postgres.outcome import celery_meta
 from celery_app.postgres.request import chord_of, is_graph_task, position_of, with_members
-from celery_app.security.keys import KeyRing
-from celery_app.security.vault import Vault
-
-#: When waiting clients are told of a result: in its commit, in one of its own after that (quicker for
-#: floods, and lost with a crash in between), or never (they look every few seconds).
-NOTIFY_MODES = ("inline", "after", "off")
 
 #: Longest encoded value, in bytes, that is kept in a chord's part as well as in the result.
 _SMALL_VALUE = 2000
@@ -57,9 +49,9 @@ class PostgresBackend(AsyncBackendMixin, Backend):
         super().__init__(app, url=url, **kwargs)
         # One backend for all threads: one pool, one listener.
         self.thread_safe = True
-        self.vault = _vault(self.app)
+        self.vault = vault_of(self.app)
         self.database = Database(url, self.vault)
-        self._notify = _notify_mode(self.app)
+        self._notify = notify_mode(self.app)
         self.chords = Chords(self)
         self.result_consumer = ResultConsumer(
             self,
@@ -99,6 +91,19 @@ class PostgresBackend(AsyncBackendMixin, Backend):
             query: What runs the query; by default a connection of the pool.
         """
         rows = (query or self.database.rows)("SELECT * FROM metas(:ids)", ids=list(task_ids))
+        try:
+            return self._metas(rows)
+        except Unsealed:
+            # One that was tampered with must not hide the others.
+            return [meta for row in rows for meta in self._metas_or_refusal(row)]
+
+    def _metas_or_refusal(self, row: Any) -> list[dict[str, Any]]:
+        try:
+            return self._metas([row])
+        except Unsealed as refused:
+            return [{"task_id": row.task_id, "status": states.FAILURE, "result": refused}]
+
+    def _metas(self, rows: Sequence[Any]) -> list[dict[str, Any]]:
         found = [
             celery_meta(row.task_id, row.status, row.meta, row.error, row.cause, self.vault)
             for row in rows
@@ -234,9 +239,9 @@ class PostgresBackend(AsyncBackendMixin, Backend):
         failures = conf.result_failure_expires
         self.database.rows(
             "SELECT clean_up(:results, :failures, :chords)",
-            results=_seconds(self.expires),
-            failures=_seconds(self.expires if failures is None else failures),
-            chords=_seconds(self.expires if chords is None else chords),
+            results=seconds(self.expires),
+            failures=seconds(self.expires if failures is None else failures),
+            chords=seconds(self.expires if chords is None else chords),
         )
 
     def exception_safe_to_retry(self, exc: Exception) -> bool:
@@ -334,29 +339,3 @@ class PostgresBackend(AsyncBackendMixin, Backend):
         Whoever completed those chords died before it could publish them.
         """
         return self.chords.publish_overdue(grace)
-
-
-def _seconds(expires: float | timedelta | None) -> float | None:
-    """Return a setting of Celery's in seconds; None for "never", which is None or 0 there."""
-    seconds = expires.total_seconds() if isinstance(expires, timedelta) else expires
-    return float(seconds) if seconds else None
-
-
-def _vault(app: Any) -> Vault:
-    """Return what seals results: the keys in the folder that the options name, if they name one."""
-    vault: Vault | None = getattr(app, "vault", None)
-    if vault is not None:
-        return vault
-    folder = (app.conf.result_backend_transport_options or {}).get("key_path")
-    return Vault(None if folder is None else KeyRing(Path(folder)))
-
-
-def _notify_mode(app: Any) -> str:
-    options = app.conf.result_backend_transport_options or {}
-    mode = str(options.get("notify", "inline"))
-    if mode not in NOTIFY_MODES:
-        raise ImproperlyConfigured(
-            f"result_backend_transport_options: notify is {mode!r}, not one of "
-            + ", ".join(NOTIFY_MODES)
-        )
-    return mode

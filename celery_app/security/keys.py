@@ -49,6 +49,11 @@ class Key:
     created_at: datetime
     secret: bytes = field(repr=False)
 
+    @property
+    def order(self) -> tuple[datetime, str]:
+        """What puts keys in the order in which they were made."""
+        return self.created_at, self.id
+
     @cached_property
     def cipher(self) -> AESGCM:
         """What seals and opens with this key."""
@@ -101,10 +106,10 @@ class KeyRing:
             self._look()
         return None if self._current is None else self._keys[self._current]
 
-    def keys(self) -> list[Key]:
+    def all(self) -> list[Key]:
         """Return all keys, the oldest first."""
         self._look()
-        return sorted(self._keys.values(), key=lambda key: (key.created_at, key.id))
+        return sorted(self._keys.values(), key=lambda key: key.order)
 
     def seal(self, value: bytes, place: bytes) -> bytes:
         """Return a value so that only holders of the key can read it, and only at this place.
@@ -156,7 +161,7 @@ class KeyRing:
     def add(self) -> Key:
         """Make a key that opens but does not seal yet, and return it."""
         self._make_folder()
-        now = datetime.now(UTC).replace(microsecond=0)
+        now = datetime.now(UTC)
         key = Key(secrets.token_hex(_ID_BYTES), now, AESGCM.generate_key(bit_length=256))
         told = {
             "id": key.id,

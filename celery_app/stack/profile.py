@@ -21,7 +21,7 @@ from celery_app.stack.server import Server
 from celery_app.stack.stack import Stack
 from celery_app.stack.valkey import ValkeyServer
 
-__all__ = ["current_settings", "embedded_stack", "ensure_stack", "is_embedded"]
+__all__ = ["current_settings", "embedded_stack", "ensure_stack", "has_data", "is_embedded"]
 
 
 def is_embedded(environ: Mapping[str, str] = os.environ) -> bool:
@@ -71,6 +71,12 @@ def ensure_stack(environ: Mapping[str, str] = os.environ) -> None:
     """Start the embedded servers when they are the ones in use; else do nothing."""
     if is_embedded(environ):
         embedded_stack(environ).start()
+
+
+def has_data(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether anything may be stored already: not before the embedded database is made."""
+    home = Home.of(environ).path
+    return not is_embedded(environ) or not PostgresServer(home).is_new
 
 
 def _embedded(home: Path) -> dict[str, Any]:

@@ -8,7 +8,6 @@ Invariants
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple
 from typing import Any
@@ -19,9 +18,9 @@ from celery_app.errors import LeaseLost
 from celery_app.postgres.connection import Database, insert_rows
 from celery_app.security.vault import Vault
 from celery_app.store.execution import Released, released
-from celery_app.store.records import Claim, NewEdge, NewGraph, NewRun, NewTask, Start
+from celery_app.store.new_runs import copy_outcomes, insert_runs
+from celery_app.store.records import Claim, NewEdge, NewGraph, NewTask
 from workflows.state import TaskState
-from workflows.workflow import Workflow
 
 _TASK_COLUMNS = (
     "id", "root_id", "parent_id", "position", "name", "type", "agent", "queue", "priority", "unmet",
@@ -165,8 +164,8 @@ def insert_graph(connection: Connection, graph: NewGraph, vault: Vault) -> Relea
         [_task_row(task, vault) for task in tasks],
         "(id) DO NOTHING",
     )
-    _insert_runs(connection, graph.runs, vault)
-    _copy_outcomes(connection, graph, vault)
+    insert_runs(connection, graph.runs, vault)
+    copy_outcomes(connection, graph.copies, vault)
     if edges:
         rows = [(edge.task, edge.body, edge.position, edge.need) for edge in edges]
         insert_rows(connection, "edge", _EDGE_COLUMNS, rows, "DO NOTHING")
@@ -200,80 +199,6 @@ def _release(connection: Connection, queues: Iterable[str]) -> Released:
             text("SELECT * FROM release_ready(:queues)"), {"queues": sorted(set(queues))}
         )
     )
-
-
-def _copy_outcomes(connection: Connection, graph: NewGraph, vault: Vault) -> None:
-    for new, old in graph.copies:
-        row = connection.execute(
-            text("SELECT spec, result FROM task WHERE id = :old"), {"old": old}
-        ).one()
-        moved = {
-            column: None
-            if value is None
-            else vault.seal(vault.open(value, f"task.{column}", old), f"task.{column}", new)
-            for column, value in (("spec", row.spec), ("result", row.result))
-        }
-        connection.execute(
-            text(
-                """
-                WITH taken AS (
-                    UPDATE task n
-                       SET state = o.state, result = :result, skipped_for = o.skipped_for, name = o.name,
-                           agent = o.agent, spec = :spec, started_at = o.started_at,
-                           finished_at = o.finished_at, reason = 'reused from run ' || o.parent_id
-                      FROM task o WHERE n.id = :new AND o.id = :old RETURNING n.id, n.root_id
-                )
-                INSERT INTO event (task_id, root_id, kind) SELECT id, root_id, 'reused' FROM taken
-                """
-            ),
-            {"new": new, "old": old, **moved},
-        )
-
-
-def insert_definitions(connection: Connection, workflows: Iterable[Workflow], vault: Vault) -> None:
-    """Keep definitions by their hashes, those that are not there yet."""
-    known = {each.digest: each for each in workflows}
-    rows = [
-        (digest, each.name, vault.pack(each.plain(), "definition.body", digest))
-        for digest, each in sorted(known.items())
-    ]
-    if rows:
-        insert_rows(connection, "definition", ("digest", "name", "body"), rows, "DO NOTHING")
-
-
-def _insert_runs(connection: Connection, runs: Sequence[NewRun], vault: Vault) -> None:
-    insert_definitions(connection, (each for run in runs for each in run.definitions), vault)
-    for run in runs:
-        start = run.start or Start()
-        connection.execute(
-            text(
-                """
-                INSERT INTO run (id, workflow, digest, generation, inside, context, inputs, trigger, due,
-                                 event, forked_from)
-                VALUES (:id, :workflow, :digest, :generation, :inside, :context, :inputs, :trigger, :due,
-                        :event, :forked_from)
-                -- Only a run inside a run is begun again; whoever starts the same run twice changes nothing.
-                ON CONFLICT (id) DO UPDATE SET generation = excluded.generation, inputs = excluded.inputs,
-                                               context = excluded.context
-                 WHERE run.generation < excluded.generation
-                """
-            ),
-            {
-                "id": run.id,
-                "workflow": run.workflow,
-                "digest": run.digest,
-                "generation": run.generation,
-                "inside": json.dumps(run.inside),
-                "context": vault.pack(run.context, "run.context", run.id),
-                "inputs": vault.pack(run.inputs, "run.inputs", run.id),
-                "trigger": start.trigger,
-                "due": start.due,
-                "event": None
-                if start.event is None
-                else vault.pack(start.event, "run.event", run.id),
-                "forked_from": run.forked_from,
-            },
-        )
 
 
 def _task_row(task: NewTask, vault: Vault) -> list[Any]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from celery_app.errors import UnknownTask
+from celery_app.errors import UnknownTask, Unsealed
 from celery_app.postgres.connection import Database
 from celery_app.store.records import TaskRecord
 
@@ -113,7 +114,16 @@ class TaskStore:
             state=state,
             limit=limit,
         )
-        return [TaskRecord.from_row(row, self.database.vault) for row in rows]
+        return [self._listed(row) for row in rows]
+
+    def _listed(self, row: Any) -> TaskRecord:
+        """Return a task for a list, which one that was tampered with must not hide."""
+        try:
+            return TaskRecord.from_row(row, self.database.vault)
+        except Unsealed as refused:
+            emptied = row._replace(spec=None, result=None, error=None)
+            record = TaskRecord.from_row(emptied, self.database.vault)
+            return replace(record, spec={"description": f"cannot be shown: {refused}"})
 
     def count_roots(self) -> int:
         """Return how many tasks were handed in (no subtasks)."""

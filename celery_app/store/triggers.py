@@ -17,7 +17,8 @@ from celery_app.errors import UnknownTask
 from celery_app.postgres.connection import Database
 from celery_app.security.vault import Vault
 from celery_app.store.execution import Released
-from celery_app.store.graphs import insert_definitions, insert_graph
+from celery_app.store.graphs import insert_graph
+from celery_app.store.new_runs import insert_definitions
 from celery_app.store.records import NewGraph
 from workflows.triggers import WorkflowTrigger
 from workflows.workflow import Workflow

@@ -27,6 +27,7 @@ from typing import IO, Any, ClassVar
 import psutil
 import pytest
 
+from celery_app.security.keys import KeyRing
 from celery_app.stack.stack import Stack
 
 COMMAND = [sys.executable, "-m", "celery_app"]
@@ -319,7 +320,8 @@ def configured(console: Console, folder: Path, **database: Any) -> dict[str, str
     """Return the environment of a configured system that uses the servers of the console's home."""
     addresses = {server["name"]: server["address"] for server in Stack(console.home).status()}
     found = Path(addresses["postgres"]).parent
-    (folder / "keys").mkdir()
+    ring = KeyRing(folder / "keys")
+    ring.appoint(ring.add())
     (folder / "policies.yaml").write_text("rules: []\n")
     settings = {
         "components": {

@@ -219,12 +219,13 @@ def test_missing_files_are_refused_with_the_way_to_make_them(tmp_path: Path) -> 
         "agents_file: agents.yaml\n"
     )
     for name, message in [
-        ("keys", "make it with `mkdir -p"),
+        ("keys/current", "`ai-agent keys create` makes one"),
         ("policies.yaml", "copy config/policies.yaml there"),
         ("agents.yaml", "copy config/agents.yaml"),
     ]:
         with pytest.raises(ConfigurationError, match=re.escape(message)):
             load_settings(tmp_path, {})
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("")
     assert load_settings(tmp_path, {}).security.encryption.key_path == tmp_path / "keys"
 
