@@ -7,6 +7,8 @@ and connects to nothing.
 from __future__ import annotations
 
 import functools
+import getpass
+import os
 from typing import Any
 
 import click
@@ -23,10 +25,13 @@ from celery_app.postgres.bootstep import ResultBackendStep
 from celery_app.postgres.connection import Database
 from celery_app.postgres.migrate import migrate
 from celery_app.queues import DEFAULT_QUEUE, PRIORITY_STEPS, PriorityQueue, all_queues
+from celery_app.security.guard import Guard, Subject
 from celery_app.security.keys import KeyRing
+from celery_app.security.policy import Policy
 from celery_app.security.vault import Vault
 from celery_app.settings import SystemSettings
-from celery_app.stack.profile import current_settings, ensure_stack
+from celery_app.stack.profile import current_settings, ensure_stack, is_embedded
+from celery_app.store.access import AccessStore
 from celery_app.store.approvals import ApprovalStore
 from celery_app.store.execution import ExecutionStore
 from celery_app.store.graphs import GraphStore
@@ -112,6 +117,7 @@ executions = ExecutionStore(database)
 runs = RunStore(database)
 approvals = ApprovalStore(database)
 triggers = TriggerStore(database)
+access = AccessStore(database)
 
 app = App(
     settings.system.name,
@@ -134,6 +140,37 @@ def agent_manager() -> AgentManager:
 def choose_agent(task: Task) -> AgentProfile:
     """Return the agent that is to perform a task."""
     return agent_manager().choose(task).profile
+
+
+@functools.cache
+def policy() -> Policy:
+    """Return who may do what, read once.
+
+    Raises:
+        ConfigurationError: The policy file is wrong.
+    """
+    permissions = settings.security.permissions
+    if is_embedded() and not permissions.policy_file.is_file():
+        return Policy.of_owner(f"user:{getpass.getuser()}")
+    return Policy.load(permissions.policy_file, permissions.default_policy)
+
+
+def guard(token: str | None = None) -> Guard:
+    """Return the guard for whoever holds a token, or else for the user of this process.
+
+    Without a token the one of the environment counts (``AI_AGENT_TOKEN``), if there is one.
+    """
+    token = token or os.environ.get("AI_AGENT_TOKEN")
+    return (
+        Guard(access.holder(token), policy(), access.record)
+        if token
+        else guard_of(f"user:{getpass.getuser()}")
+    )
+
+
+def guard_of(subject: str) -> Guard:
+    """Return the guard for a worker, an agent, or a user of this machine."""
+    return Guard(lambda: Subject(subject), policy(), access.record)
 
 
 def task_names() -> list[str]:

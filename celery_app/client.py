@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from agents.presence import check_presence
-from celery_app.celery import agent_manager, database, prepare
+from celery_app.celery import agent_manager, database, guard, prepare
 from celery_app.handles import RunHandle, TaskHandle
 from celery_app.orchestrator import budgets
 from celery_app.orchestrator.task_manager import TaskManager
@@ -37,17 +37,23 @@ LONGEST_INPUT = 1_000_000
 class Client:
     """Hands in work. Uses the configured servers, or starts the embedded ones.
 
+    Args:
+        token: Who asks, as `ai-agent token create` printed it; by default the one in AI_AGENT_TOKEN, or
+            else the user of this process. What they may do the policy says; each method raises
+            `PermissionDenied` where they may not.
+
     Raises:
         ConfigurationError: The settings are wrong.
         ServiceUnavailable: A configured server does not answer.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, token: str | None = None) -> None:
         prepare()
-        self._manager = TaskManager()
+        self.permissions = guard(token)
+        self._manager = TaskManager(permissions=self.permissions)
         self._files = WorkflowFiles()
-        self._engine = WorkflowEngine(self._files)
-        self._triggers = Triggers()
+        self._engine = WorkflowEngine(self._files, self.permissions)
+        self._triggers = Triggers(permissions=self.permissions)
 
     def submit(
         self,
@@ -126,6 +132,7 @@ class Client:
         """
         given = [_as_input(one) for one in inputs]
         task = _validated({"description": description, "inputs": given, "plan": True}, "task")
+        self.permissions.require("task.submit", "agent:planner")
         plan = agent_manager().planner.plan_task_breakdown(
             task, roster=agent_manager().profiles, model=chat_model()
         )
@@ -173,6 +180,7 @@ class Client:
         seconds: float | None = None,
     ) -> None:
         """Set what all tasks of a project together may use up; None is no limit."""
+        self.permissions.require("budget.change", f"project:{project}")
         budgets.set_limits(f"project:{project}", tokens=tokens, calls=calls, seconds=seconds)
 
     def check_models(self) -> None:

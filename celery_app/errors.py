@@ -57,6 +57,7 @@ class PermissionDenied(AgentSystemError):
     """The policy does not allow it."""
 
     exit_code = 3
+    retryable = False
 
 
 class UnknownTask(AgentSystemError):

@@ -50,6 +50,7 @@ class TaskHandle:
             TaskFailed: It did not succeed (TaskCancelled, TaskSkipped where that is the reason).
             WaitTimeout: It is not over yet; it goes on.
         """
+        self._manager.permissions.require("task.read", f"task:{self.id}")
         try:
             return AsyncResult(str(self.id), app=app).get(timeout=timeout)
         except CeleryTimeout as error:
@@ -79,6 +80,7 @@ class TaskHandle:
                 begins anew; pieces may be lost, the result never is.
         """
         if follow:
+            self._manager.permissions.require("task.read", f"task:{self.id}")
             return follow_events(store, str(self.id), after, text)
         return self._manager.events(self.id, after)
 
@@ -88,6 +90,7 @@ class TaskHandle:
         Raises:
             InvalidTask: It has no budget of its own.
         """
+        self._manager.permissions.require("budget.change", f"task:{self.id}")
         budgets.give(str(self.id), tokens=tokens, calls=calls, seconds=seconds)
 
     def cancel(self) -> None:
@@ -107,8 +110,8 @@ class RunHandle(TaskHandle):
     """
 
     def __init__(self, run_id: UUID | str, engine: WorkflowEngine | None = None) -> None:
-        super().__init__(run_id)
         self._engine = engine or WorkflowEngine({})
+        super().__init__(run_id, TaskManager(permissions=self._engine.permissions))
 
     def __repr__(self) -> str:
         return f"RunHandle({str(self.id)!r})"

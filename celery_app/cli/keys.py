@@ -138,13 +138,14 @@ def reseal(plain: bool, as_json: bool) -> None:
     Example:
       ai-agent keys reseal
     """
-    from celery_app.celery import database, prepare
+    from celery_app.celery import database, guard, prepare
     from celery_app.cli.screen import print_json
     from celery_app.store.sealed import SealedStore
 
     if _ring().current is None:
         raise click.UsageError("there is no key yet: `ai-agent keys create` makes the first one")
     prepare()
+    guard().require("system.change", "system:keys")
     outcome = _reseal(SealedStore(database), plain=plain, quiet=as_json)
     if as_json:
         print_json({"resealed": outcome.done, "refused": outcome.refused})

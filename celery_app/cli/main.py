@@ -22,9 +22,11 @@ import click
 import celery_app
 from celery_app.cli.keys import keys
 from celery_app.cli.manage import config, doctor
+from celery_app.cli.policy import policy
 from celery_app.cli.processes import beat, down, flower, status, up, worker
 from celery_app.cli.project import project
 from celery_app.cli.run import run
+from celery_app.cli.token import token
 from celery_app.cli.work import task
 from celery_app.cli.workflow import workflow
 
@@ -132,6 +134,8 @@ for _command in (
     workflow,
     project,
     keys,
+    policy,
+    token,
     config,
     doctor,
 ):

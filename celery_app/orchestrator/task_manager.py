@@ -14,10 +14,11 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from celery_app.celery import agent_manager, choose_agent, graphs, queue, store, task_names
+from celery_app.celery import agent_manager, choose_agent, graphs, guard, queue, store, task_names
 from celery_app.errors import UnknownTask
 from celery_app.orchestrator.standing import why_not_running
 from celery_app.queues import PriorityQueue
+from celery_app.security.guard import Guard
 from celery_app.store.budgets import BudgetStore
 from celery_app.store.graphs import GraphStore
 from celery_app.store.journal import JournalStore
@@ -58,6 +59,7 @@ class TaskManager:
         tasks: Every task handed in, by id.
         task_queue: The queues that ready tasks are sent to.
         state_manager: Which state may follow which.
+        permissions: Says whether whoever asks may; by default the user of this process.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class TaskManager:
         tasks: TaskStore = store,
         writes: GraphStore = graphs,
         task_queue: PriorityQueue = queue,
+        permissions: Guard | None = None,
     ) -> None:
         self._store = tasks
         self._graphs = writes
@@ -73,6 +76,7 @@ class TaskManager:
         self.tasks = TaskView(tasks)
         self.task_queue = task_queue
         self.state_manager = StateManager()
+        self.permissions = permissions or guard()
 
     async def submit_task(self, task: Task) -> UUID:
         """Hand in a task; see `submit`."""
@@ -89,6 +93,7 @@ class TaskManager:
 
         Raises:
             InvalidTask: The task is wrong; nothing was stored.
+            PermissionDenied: An agent, a capability or a Celery task in it is not for whoever asks.
             ServiceUnavailable: Postgres or the broker does not answer; nothing was stored. (If the
                 broker goes away after that question, the task is stored and recovery sends it.)
         """
@@ -96,9 +101,10 @@ class TaskManager:
         if known is not None:
             return known
         self._check(task)
+        self._require(task)
         self.task_queue.ensure_reachable()
         graph = draw(task, choose_agent, limits())
-        self.task_queue.publish(self._graphs.add(graph))
+        self.task_queue.publish(self._graphs.add(graph.requested_by(self.permissions.name)))
         return self._known(task) or task.id
 
     def get(self, task_id: UUID | str) -> TaskRecord:
@@ -106,7 +112,9 @@ class TaskManager:
 
         Raises:
             UnknownTask: There is none with this id.
+            PermissionDenied: It is not for whoever asks; so with all that follows here.
         """
+        self.permissions.require("task.read", f"task:{task_id}")
         return self._store.get(str(task_id))
 
     def tree(self, task_id: UUID | str) -> dict[str, Any]:
@@ -117,6 +125,7 @@ class TaskManager:
         Raises:
             UnknownTask: There is none with this id.
         """
+        self.permissions.require("task.read", f"task:{task_id}")
         root, *below = self._store.tree(str(task_id))
         return {
             **root.as_json(),
@@ -133,6 +142,7 @@ class TaskManager:
         Raises:
             UnknownTask: There is none with this id.
         """
+        self.permissions.require("task.cancel", f"task:{task_id}")
         self._store.get(str(task_id))
         self.task_queue.publish(self._graphs.cancel(str(task_id)))
 
@@ -143,7 +153,8 @@ class TaskManager:
             UnknownTask: There is none with this id.
             IllegalTransition: Nothing in it failed or was cancelled, or it is part of a workflow's run.
         """
-        task = self.get(task_id)
+        self.permissions.require("task.retry", f"task:{task_id}")
+        task = self._store.get(str(task_id))
         self.state_manager.check(task.state, TaskState.QUEUED, by_user=True)
         if self._runs.is_run(task.root_id):
             raise IllegalTransition(
@@ -154,10 +165,11 @@ class TaskManager:
 
     def events(self, task_id: UUID | str, after: int = 0) -> list[dict[str, Any]]:
         """Return what happened in the run that a task belongs to, oldest first."""
-        return self._store.events(self._store.get(str(task_id)).root_id, after)
+        return self._store.events(self.get(task_id).root_id, after)
 
     def newest(self, limit: int = 20, state: str | None = None) -> list[TaskRecord]:
         """Return the tasks that were handed in last."""
+        self.permissions.require("task.read", "task:*")
         return self._store.newest(limit, state)
 
     def _known(self, task: Task) -> UUID | None:
@@ -176,6 +188,21 @@ class TaskManager:
             known=self._outside(task),
         )
         limits().check(task)
+
+    def _require(self, task: Task) -> None:
+        """Ask for every member: for its agent and its capabilities, or for its Celery task."""
+        for member in task.walk():
+            level = member.security_requirements.level
+            needed = member.required_capabilities
+            if member.task is not None:
+                wanted = [f"celery:{member.task}"]
+            elif member.subtasks:
+                wanted = []
+            else:
+                agents = [f"agent:{choose_agent(member).name}"]
+                wanted = [*agents, *(f"capability:{one}" for one in sorted(needed))]
+            for resource in wanted:
+                self.permissions.require("task.submit", resource, needed, level)
 
     def _outside(self, task: Task) -> set[UUID]:
         """Return the tasks it depends on that were handed in before.

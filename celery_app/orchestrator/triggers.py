@@ -17,9 +17,10 @@ from uuid import uuid4
 
 from pydantic import ValidationError
 
-from celery_app.celery import queue, settings, triggers
+from celery_app.celery import guard, queue, settings, triggers
 from celery_app.errors import UnknownTask
 from celery_app.orchestrator.workflow_files import WorkflowFiles
+from celery_app.security.guard import Guard
 from celery_app.store.triggers import Registered, StoredTrigger
 from celery_app.worker.triggered import draw_or_note, occurrence
 from workflows.errors import InvalidInputs, InvalidWorkflow, WorkflowError
@@ -44,13 +45,19 @@ class Triggers:
     Args:
         files: The workflow files, if they are to be registered.
         clock: What time it is.
+        permissions: Says whether whoever asks may; by default the user of this process. What beat does
+            by itself, and what carries a signature, is not asked for.
     """
 
     def __init__(
-        self, files: WorkflowFiles | None = None, clock: Callable[[], datetime] = _now
+        self,
+        files: WorkflowFiles | None = None,
+        clock: Callable[[], datetime] = _now,
+        permissions: Guard | None = None,
     ) -> None:
         self._files = files
         self._clock = clock
+        self._permissions = permissions or guard()
 
     def register(self, workflow: Workflow, find: Callable[[str], Workflow]) -> None:
         """Make a definition the one that its triggers start from now on; runs keep theirs.
@@ -62,6 +69,7 @@ class Triggers:
         Raises:
             WorkflowError: It contains itself, or would start itself again and again.
         """
+        self._require("workflow.change", workflow.name)
         inside = workflows_inside(workflow, find)
         refuse_circle(workflow, triggers.triggers(kind="after"))
         triggers.register(workflow, inside, self._clock())
@@ -109,6 +117,7 @@ class Triggers:
         Returns:
             The ids of the runs.
         """
+        self._permissions.require("event.emit", f"event:{event}")
         return self._happened("event", event, payload, key or str(uuid4()))
 
     def webhook(self, name: str, body: bytes, payload: Any, signature: str) -> list[str]:
@@ -129,6 +138,7 @@ class Triggers:
 
     def listed(self, workflow: str | None = None, count: int = 3) -> list[dict[str, Any]]:
         """Return all triggers, or those of a workflow, with the next times of those that have any."""
+        self._require("workflow.read", workflow or "*")
         return [self._shown(each, count) for each in triggers.triggers(workflow=workflow)]
 
     def add(self, workflow: str, said: Mapping[str, Any]) -> WorkflowTrigger:
@@ -138,6 +148,7 @@ class Triggers:
             InvalidWorkflow: Something is wrong with it.
             UnknownTask: No such workflow is registered.
         """
+        self._require("workflow.change", workflow)
         try:
             trigger = WorkflowTrigger.model_validate(said, by_alias=True, by_name=False)
         except ValidationError as error:
@@ -154,15 +165,21 @@ class Triggers:
 
     def remove(self, workflow: str, trigger_id: str) -> None:
         """Take a trigger away. Raises `UnknownTask`."""
+        self._require("workflow.change", workflow)
         triggers.remove(workflow, triggers.find(workflow, trigger_id).id)
 
     def pause(self, workflow: str, trigger_id: str) -> None:
         """Stop a trigger until it is resumed. Raises `UnknownTask`."""
+        self._require("workflow.change", workflow)
         triggers.pause(workflow, triggers.find(workflow, trigger_id).id, True, self._clock())
 
     def resume(self, workflow: str, trigger_id: str) -> None:
         """Let a paused trigger go on, from now. Raises `UnknownTask`."""
+        self._require("workflow.change", workflow)
         triggers.pause(workflow, triggers.find(workflow, trigger_id).id, False, self._clock())
+
+    def _require(self, action: str, workflow: str) -> None:
+        self._permissions.require(action, f"workflow:{workflow}")
 
     def _happened(self, kind: str, name: str, payload: Any, key: str) -> list[str]:
         started = []

@@ -9,7 +9,6 @@ Invariants
 from __future__ import annotations
 
 import asyncio
-import getpass
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from uuid import UUID, uuid4
@@ -17,10 +16,11 @@ from uuid import UUID, uuid4
 from celery.exceptions import TimeoutError as CeleryTimeout
 from celery.result import AsyncResult
 
-from celery_app.celery import app, approvals, graphs, queue, runs, store
+from celery_app.celery import app, approvals, graphs, guard, queue, runs, store
 from celery_app.errors import TaskFailed, UnknownTask, WaitTimeout
 from celery_app.orchestrator.reopening import Reopening
 from celery_app.orchestrator.run_document import document
+from celery_app.security.guard import Guard
 from celery_app.store.approvals import Question
 from celery_app.store.records import Start
 from celery_app.store.runs import Run, step_task_id
@@ -65,10 +65,14 @@ class WorkflowEngine:
 
     Attributes:
         active_instances: The runs that are not over, by id.
+        permissions: Says whether whoever asks may; by default the user of this process.
     """
 
-    def __init__(self, workflows: Mapping[UUID, Workflow]) -> None:
+    def __init__(
+        self, workflows: Mapping[UUID, Workflow], permissions: Guard | None = None
+    ) -> None:
         self.workflows = workflows
+        self.permissions = permissions or guard()
         self.active_instances = ActiveRuns()
 
     async def execute_workflow(
@@ -117,9 +121,11 @@ class WorkflowEngine:
 
         Raises:
             InvalidInputs: The context does not fit.
+            PermissionDenied: The workflow is not for whoever asks; so with all that follows here.
             InvalidWorkflow: A workflow inside it is missing, or contains itself.
             ServiceUnavailable: Postgres or the broker does not answer; nothing was stored.
         """
+        self.permissions.require("workflow.run", f"workflow:{workflow.name}")
         inputs = workflow.inputs_from(context)
         task = Task(
             id=run_id or uuid4(),
@@ -134,7 +140,7 @@ class WorkflowEngine:
         drawn = draw_run(
             task, workflow, inputs, limits(), inside=inside, context=context, start=start
         )
-        queue.publish(graphs.add(drawn))
+        queue.publish(graphs.add(drawn.requested_by(self.permissions.name)))
         return task.id
 
     def wait(self, run_id: UUID, timeout: float | None = None) -> WorkflowInstance:
@@ -160,20 +166,24 @@ class WorkflowEngine:
     def get(self, run_id: UUID | str) -> dict[str, Any]:
         """Return the public document of a run. Raises `UnknownTask`."""
         run = runs.load(str(run_id))
+        self._require("workflow.read", run)
         records = store.tree(run.id)
         return document(run, records, approvals.questions(record.id for record in records))
 
     def newest(self, workflow: str | None = None, limit: int = 20) -> list[dict[str, Any]]:
         """Return the runs that were started last, newest first, none that are steps of others."""
+        self.permissions.require("workflow.read", f"workflow:{workflow or '*'}")
         return runs.newest(workflow, limit)
 
     def instance(self, run_id: UUID | str) -> WorkflowInstance:
         """Return a run with its definition and results. Raises `UnknownTask`."""
-        return runs.load(str(run_id)).instance
+        run = runs.load(str(run_id))
+        self._require("workflow.read", run)
+        return run.instance
 
     def cancel(self, run_id: UUID | str) -> None:
         """Cancel a run; what runs of it stops at once. Raises `UnknownTask`."""
-        runs.load(str(run_id), outputs=False)
+        self._require("workflow.cancel", runs.load(str(run_id), outputs=False))
         queue.publish(graphs.cancel(str(run_id)))
 
     def approve(
@@ -206,6 +216,7 @@ class WorkflowEngine:
             UnknownTask: There is no such run.
             IllegalTransition: It is not over, succeeded, or was undone.
         """
+        self._require("workflow.run", runs.load(str(run_id), outputs=False))
         queue.publish(Reopening(runs).resume(str(run_id)))
 
     def fork(
@@ -229,6 +240,7 @@ class WorkflowEngine:
             InvalidInputs: The inputs do not fit.
         """
         run = runs.load(str(run_id))
+        self._require("workflow.run", run)
         if step is not None and step not in {each.id for each in run.workflow.steps}:
             raise UnknownTask(f"workflow {run.workflow.name} has no step {step!r}")
         definition = workflow or run.workflow
@@ -253,7 +265,7 @@ class WorkflowEngine:
             task, definition, given, limits(), inside=inside, context=context, start=run.start,
             forked_from=run.id, reused=reused,
         )  # fmt: skip
-        queue.publish(graphs.add(drawn))
+        queue.publish(graphs.add(drawn.requested_by(self.permissions.name)))
         return task.id
 
     def _inside_of_fork(self, run: Run, definition: Workflow, anew: bool) -> dict[str, Workflow]:
@@ -267,16 +279,20 @@ class WorkflowEngine:
         self, run_id: UUID | str, step: str, answer: Any, by: str | None, *, approved: bool
     ) -> None:
         run = runs.load(str(run_id), outputs=False)
+        self._require("workflow.answer", run)
         question = _open_question(run, step)
         schema = question.asked["schema"]
         if schema and (approved or answer is not None) and (why := mismatch(answer, schema)):
             raise InvalidInputs(f"step {step!r} of run {run_id}: the answer does not fit: {why}")
-        by = by or getpass.getuser()
+        by = by or self.permissions.name.removeprefix("user:")
         result = {"approved": approved, "answer": answer, "by": by}
         released = approvals.answer(question.task_id, by, result)
         if released is None:
             raise IllegalTransition(f"step {step!r} of run {run_id} has just been answered")
         queue.publish(released)
+
+    def _require(self, action: str, run: Run) -> None:
+        self.permissions.require(action, f"workflow:{run.workflow.name}")
 
     def _find(self, name: str) -> Workflow:
         for workflow in self.workflows.values():

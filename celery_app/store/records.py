@@ -5,7 +5,7 @@ Invariant: a record is a snapshot; changing one changes nothing anywhere.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -41,6 +41,7 @@ class NewTask:
     amounts: tuple[float, ...] = ()
     budgets: tuple[str, ...] = ()
     step: str | None = None
+    requested_by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,14 @@ class NewGraph:
     #: Tasks that are over, each with the one whose outcome it takes over.
     copies: list[tuple[str, str]] = field(default_factory=list)
 
+    def requested_by(self, subject: str) -> NewGraph:
+        """Return the same graph, with who asked for what is outermost in it."""
+        tasks = [
+            replace(task, requested_by=subject) if task.parent_id is None else task
+            for task in self.tasks
+        ]
+        return replace(self, tasks=tasks)
+
 
 @dataclass(frozen=True)
 class Message:
@@ -170,6 +179,7 @@ class TaskRecord:
     step: str | None
     skipped_for: str | None
     risk: str | None
+    requested_by: str | None
     budgets: tuple[str, ...]
     spec: dict[str, Any]
     result: Any
@@ -201,6 +211,7 @@ class TaskRecord:
             step=row.step,
             skipped_for=row.skipped_for,
             risk=row.risk,
+            requested_by=row.requested_by,
             budgets=tuple(row.budgets),
             spec=vault.unpack(row.spec, "task.spec", row.id),
             result=vault.unpack(row.result, "task.result", row.id),

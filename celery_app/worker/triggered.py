@@ -59,7 +59,7 @@ def draw_triggered(met: Occurrence, now: datetime, event: Any = None) -> NewGrap
         inside={name: runs.definition(digest) for name, digest in stored.inside.items()},
         context=context,
         start=Start(stored.trigger.kind, met.due, event),
-    )
+    ).requested_by(f"trigger:{stored.workflow}")
 
 
 def finish_and_start(

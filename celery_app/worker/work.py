@@ -21,6 +21,7 @@ from celery_app.worker.binding import chat_model, limits
 from celery_app.worker.blueprint import draw_subtasks
 from celery_app.worker.execution import Execution, this_execution
 from celery_app.worker.journal import JournalledModel
+from celery_app.worker.permissions import allowed_agents, require_run
 from workflows.state import TaskState
 from workflows.task import Task, TaskInput
 
@@ -44,6 +45,7 @@ def run(**_: Any) -> Any:
     claim = execution.claim
     task = _task(claim)
     agent = agent_manager().get_agent(claim.agent or "writer")
+    require_run(task, agent.profile.name)
     answer = agent.perform(
         task,
         task.inputs,
@@ -73,9 +75,10 @@ def plan(**_: Any) -> None:
     claim = execution.claim
     task = _task(claim)
     planner = agent_manager().planner
+    require_run(task, planner.profile.name)
     made = planner.plan_task_breakdown(
         task,
-        roster=agent_manager().profiles,
+        roster=allowed_agents(task, claim.root_id, agent_manager().profiles),
         model=_model(execution),
         cancel=execution.lease.ended,
     )

@@ -1,0 +1,50 @@
+"""What a worker asks before an agent begins: rights are looked at again where the work is done."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable
+
+from agents.profile import AgentProfile
+from celery_app.celery import guard_of, policy, store
+from celery_app.security.policy import Request
+from workflows.task import Task
+
+__all__ = ["allowed_agents", "require_run"]
+
+
+def require_run(task: Task, agent: str) -> None:
+    """Make sure that this worker may let this agent perform a task, and that the agent may.
+
+    Raises:
+        PermissionDenied: One of them may not.
+    """
+    needed, level = task.required_capabilities, task.security_requirements.level
+    worker = guard_of(f"worker:{socket.gethostname()}")
+    worker.require("task.run", f"agent:{agent}", needed, level)
+    guard_of(f"agent:{agent}").require("task.run", f"task:{task.id}", needed, level)
+
+
+def allowed_agents(
+    task: Task, root_id: str, profiles: Iterable[AgentProfile]
+) -> list[AgentProfile]:
+    """Return the agents that a task may be planned for: those that whoever asked for it may ask for."""
+    subject = store.get(root_id).requested_by
+    if subject is None:
+        return list(profiles)
+    level = task.security_requirements.level
+    return [
+        profile
+        for profile in profiles
+        if policy()
+        .decide(
+            subject,
+            Request(
+                "task.submit",
+                f"agent:{profile.name}",
+                frozenset(map(str, profile.capabilities)),
+                level,
+            ),
+        )
+        .allowed
+    ]
