@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from celery_app.celery import database, queue, store
+from celery_app.celery import database, guard, queue, store
 from celery_app.cli.options import JsonObject
 from celery_app.cli.record import Record
 from celery_app.cli.screen import print_pairs
@@ -20,7 +20,11 @@ __all__ = ["look", "model_host_answers", "print_overview", "servers"]
 
 
 def look() -> JsonObject:
-    """Return the state of everything as one JSON document. Raises ConfigurationError."""
+    """Return the state of everything as one JSON document.
+
+    Raises ConfigurationError and PermissionDenied.
+    """
+    guard().require("system.read", "system:status")
     settings = current_settings()
     home = this_home()
     found = servers(settings)

@@ -46,10 +46,11 @@ def list_(state: str | None, limit: int, as_json: bool) -> None:
       ai-agent task list --limit 100 --json | jq -r '.[].id'
     """
     from celery_app.cli.screen import one_line, print_json, print_table, tokens_of
-    from celery_app.cli.system import open_client, open_store
+    from celery_app.cli.system import open_client
+    from celery_app.orchestrator.task_manager import TaskManager
 
-    open_client()
-    records = open_store().newest(limit, state)
+    client = open_client()
+    records = TaskManager(permissions=client.permissions).newest(limit, state)
     if as_json:
         print_json([record.as_json() for record in records])
         return

@@ -100,15 +100,21 @@ class Rule(Section):
     resources: list[str] = Field(["*"], min_length=1)
     when: When = When()
 
-    def why_not(self, names: Collection[str], request: Request) -> str | None:
-        """Return why it does not fit whoever goes by these names; None if it does."""
-        if not any(fits(pattern, name) for pattern in self.who for name in names):
+    def why_not(self, subject: str, roles: Collection[str], request: Request) -> str | None:
+        """Return why it does not fit a subject with these roles; None if it does."""
+        if not any(_means(pattern, subject, roles) for pattern in self.who):
             return f"it is about {', '.join(self.who)}"
         if not any(fits(pattern, request.action) for pattern in self.may):
             return f"it is about {', '.join(self.may)}"
         if not any(fits(pattern, request.resource) for pattern in self.resources):
             return f"it is about {', '.join(self.resources)}"
         return self.when.why_not(request)
+
+
+def _means(pattern: str, subject: str, roles: Collection[str]) -> bool:
+    # A subject that calls itself role:operator has no role by that.
+    role = pattern.removeprefix("role:")
+    return any(fits(role, each) for each in roles) if role != pattern else fits(pattern, subject)
 
 
 class PolicyFile(Section):
@@ -185,9 +191,9 @@ class Policy:
 
     def considered(self, subject: str, request: Request) -> Iterator[tuple[str, Rule, str | None]]:
         """Yield the rules in their order: place, rule, and why it does not fit (None if it does)."""
-        names = [subject, *(f"role:{role}" for role in self.roles_of(subject))]
+        roles = self.roles_of(subject)
         for place, rule in zip(self._places, self._file.rules, strict=True):
-            yield place, rule, rule.why_not(names, request)
+            yield place, rule, rule.why_not(subject, roles, request)
 
 
 def _mistakes(file: PolicyFile) -> Iterator[tuple[tuple[str | int, ...], str]]:

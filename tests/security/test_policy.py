@@ -94,8 +94,8 @@ def test_mistakes_are_told_with_their_line(tmp_path: Path, text: str, told: str)
     with pytest.raises(ConfigurationError) as caught:
         Policy.load(path)
     assert told in str(caught.value)
-    done = CliRunner().invoke(cli, ["policy", "check", str(path)], standalone_mode=False)
-    assert done.return_value == 2
+    done = CliRunner().invoke(cli, ["policy", "check", str(path)])
+    assert done.exit_code == 2
 
 
 def test_the_shipped_policy_is_right_and_denies_strangers() -> None:
