@@ -9,18 +9,20 @@ its call. A status of 200 alone proves nothing.
 
 from __future__ import annotations
 
+import json
 import queue
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import httpx
 import ollama
 
 from agents.errors import CallCancelled, DeadlinePassed, IncompleteReply, ModelUnreachable
 from agents.faults import check_window, fault_of
-from agents.model import ChatRequest, Reply, Usage
+from agents.model import ChatRequest, Message, Reply, ToolCall, Usage
 from agents.wire import Wire
 
 __all__ = ["Call", "Limits"]
@@ -68,6 +70,7 @@ class Call:
         self._arrived = queue.SimpleQueue()
         self._started = started
         self._text: list[str] = []
+        self._calls: list[ToolCall] = []
 
     @property
     def spoke(self) -> bool:
@@ -84,6 +87,7 @@ class Call:
             while (part := self._next()) is not None:
                 last = part
                 self._take(part.message.content or "")
+                self._calls.extend(map(_tool_call, part.message.tool_calls or ()))
             return self._whole(last)
         finally:
             self._wire.hang_up()
@@ -93,7 +97,8 @@ class Call:
         try:
             for part in self._client().chat(
                 model=self._request.model,
-                messages=[asdict(message) for message in self._request.messages],
+                messages=[_turn(message) for message in self._request.messages],
+                tools=[{"type": "function", "function": tool} for tool in self._request.tools],
                 stream=True,
                 think=False,
                 format=self._request.schema,
@@ -146,7 +151,7 @@ class Call:
                 f"{self._request.model} on {self._host} did not finish in {limits.total:g} s: "
                 "allow more time or ask for less"
             )
-        allowed = limits.silence if self._text else limits.first
+        allowed = limits.silence if self._text or self._calls else limits.first
         if now - quiet_since > allowed:
             raise ModelUnreachable(
                 f"{self._host} said nothing for {allowed:g} s: it may be overloaded or stuck"
@@ -174,7 +179,23 @@ class Call:
             model=self._request.model,
             host=self._host,
             done_reason="length" if reason == "length" else "stop",
+            tool_calls=tuple(self._calls),
         )
+
+
+def _turn(message: Message) -> dict[str, Any]:
+    """Return a turn in Ollama's words, where arguments are an object."""
+    turn = message.to_json()
+    if message.tool_calls:
+        turn["tool_calls"] = [
+            {"function": {"name": call.name, "arguments": json.loads(call.arguments)}}
+            for call in message.tool_calls
+        ]
+    return turn
+
+
+def _tool_call(call: ollama.Message.ToolCall) -> ToolCall:
+    return ToolCall(call.function.name, json.dumps(call.function.arguments))
 
 
 def _usage(last: ollama.ChatResponse) -> Usage:
