@@ -155,7 +155,11 @@ class _Job:
         messages = (*found.messages, *end)
         if output is not None:
             return self._valued(messages, found.answer, output)
-        return self._free(messages) if found.answer is None else self._whole(found.answer)
+        if found.answer is not None:
+            return self._whole(found.answer)
+        if form.last is None:
+            return self._free(messages)
+        return self._whole(ask(self._model, self._request(messages), form.last))
 
     def _valued(self, messages: tuple[Message, ...], answer: str | None, form: Form[Any]) -> Any:
         with suppress(ValueError, RecursionError):

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from agents.answers import find_json
+from agents.answers import Form, find_json
 from agents.model import ChatRequest, Message, Reply, ToolCall
 from agents.tool import Tool
 from agents.toolbox import LONGEST_ARGUMENTS
@@ -23,6 +23,7 @@ __all__ = ["FORMS", "Said", "ToolForm"]
 
 # In this order also where a server hands properties to the model by the alphabet.
 _TOOL, _WITH, _ANSWER = "tool", "with", "answer"
+_TEXT = {"type": "string", "minLength": 1}
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,11 @@ class ToolForm(Protocol):
         """Return the turn that tells the result of a call."""
         ...
 
+    @property
+    def last(self) -> Form[str] | None:
+        """The form of an answer after which no tool is used; None for plain words."""
+        ...
+
 
 class _Native:
     def manual(self, tools: Sequence[Tool]) -> str:
@@ -75,6 +81,10 @@ class _Native:
     def told(self, call: ToolCall, text: str) -> Message:
         return Message("tool", text, tool_name=call.name)
 
+    @property
+    def last(self) -> None:
+        return None
+
 
 class _BySchema:
     def manual(self, tools: Sequence[Tool]) -> str:
@@ -85,7 +95,7 @@ class _BySchema:
         )
 
     def offered(self, request: ChatRequest, tools: Sequence[Tool]) -> ChatRequest:
-        answer = _object({_ANSWER: {"type": "string", "minLength": 1}})
+        answer = _object({_ANSWER: _TEXT})
         calls = [
             _object({_TOOL: {"type": "string", "enum": [tool.name]}, _WITH: tool.parameters})
             for tool in tools
@@ -115,6 +125,16 @@ class _BySchema:
 
     def told(self, call: ToolCall, text: str) -> Message:
         return Message("user", f"Result of {call.name}:\n{text}")
+
+    @property
+    def last(self) -> Form[str]:
+        return Form(_object({_ANSWER: _TEXT}), _answer)
+
+
+def _answer(data: Any) -> str:
+    if isinstance(data, dict) and isinstance(answer := data.get(_ANSWER), str) and answer.strip():
+        return answer
+    raise ValueError(f'it has no text as "{_ANSWER}"')
 
 
 def _bare_call(text: str, tools: Sequence[Tool]) -> tuple[ToolCall, ...]:

@@ -1,7 +1,8 @@
 """A conversation in which a model uses tools before it answers.
 
 Invariants
-  * It ends: after so many rounds, or when the window is nearly full, the model is told to answer.
+  * It ends: after so many rounds, when the window is nearly full, or when the model only repeats
+    itself, it is told to answer.
   * What a tool gave is told whole, or with the words how much of it is missing.
 """
 
@@ -40,6 +41,7 @@ def talk(
     `reserve` is how many tokens of the window are left for the question after it. Raises `AgentError`
     where no model answers; what goes wrong with a tool is told to the model.
     """
+    made: set[ToolCall] = set()
     for _ in range(toolbox.bounds.rounds):
         asked = form.offered(request, toolbox.tools)
         ensure_fits(asked)
@@ -58,8 +60,10 @@ def talk(
         # One more than is done: the model and the record are to hear of it.
         calls = said.calls[: _MOST_CALLS_A_ROUND + 1]
         turn = form.asked(reply, calls)
-        if _room(request, toolbox, form, turn) < reserve:
+        # The same again would bring nothing new; small models go on with it for ever.
+        if made.issuperset(calls) or _room(request, toolbox, form, turn) < reserve:
             break
+        made.update(calls)
         request = _with(request, turn)
         for number, call in enumerate(calls):
             room = (_room(request, toolbox, form) - reserve) // 2

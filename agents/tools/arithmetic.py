@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import math
 import operator
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,7 @@ __all__ = ["calculate"]
 
 Number = int | float
 
+_EQUALS = re.compile(r"(?<![=<>!])=(?!=)")
 _LONGEST = 500
 _DEEPEST = 50
 _MOST_BITS = 2048
@@ -61,7 +63,9 @@ def calculate(expression: str) -> str:
     if len(expression) > _LONGEST:
         raise ToolRefused(f"an expression has at most {_LONGEST} letters, not {len(expression)}")
     try:
-        tree = ast.parse(expression.strip().replace("^", "**"), mode="eval")
+        # People write powers with ^, and models what they think will come out behind a sign of equality.
+        words = _EQUALS.split(expression.replace("^", "**"))[0]
+        tree = ast.parse(words.strip(), mode="eval")
         return _shown(_value(tree.body, 0))
     except (SyntaxError, RecursionError, MemoryError):
         raise ToolFailed(

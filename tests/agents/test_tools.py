@@ -312,7 +312,7 @@ def test_ones_own_tools_are_found_or_precisely_missed() -> None:
     ("expression", "value"),
     [
         ("2 + 3 * 4", "14"),
-        ("(0.1 + 0.2)", "0.3"),
+        ("(0.1 + 0.2) = 7", "0.3"),
         ("12.5 / 100 * 840", "105"),
         ("2^10 - 7 // 2", "1021"),
         ("-7 % 3", "2"),
@@ -346,7 +346,7 @@ def test_bombs_are_refused_at_once(expression: str) -> None:
     [
         "", "2 +", "x + 1", "__import__('os')", "(1).real", "'a' * 9", "[1] * 9", "1 if 1 else 2",
         "1/0", "0 ** -1", "sqrt(-1)", "(-8) ** 0.5", "round(5, -1000000000)", "True + 1", "1j",
-        "lambda: 1", "sqrt(a=1)", "abs(*[1])", "1 << 999999999", "a\0b", "max()", "(" * 300,
+        "lambda: 1", "2 == 2", "abs(*[1])", "1 << 999999999", "a\0b", "max()", "(" * 300,
         "round(1, 2.5)",
     ],
 )  # fmt: skip
