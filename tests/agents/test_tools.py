@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import threading
 import time
@@ -13,10 +14,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
+from agents.agent_manager import AgentManager
 from agents.errors import CallCancelled, InvalidTool, ToolFailed, ToolRefused
 from agents.model import ToolCall
 from agents.tool import Tool, uses_network
@@ -303,6 +306,62 @@ def test_ones_own_tools_are_found_or_precisely_missed() -> None:
         ToolCatalogue(imports=["ring"])
     with pytest.raises(InvalidTool, match="two tools called 'calculate'"):
         ToolCatalogue(imports=["agents.tools.arithmetic.calculate"])
+
+
+def test_packages_announce_tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    announced = tmp_path / "shop-1.0.dist-info"
+    announced.mkdir()
+    (announced / "METADATA").write_text("Metadata-Version: 2.1\nName: shop\nVersion: 1.0\n")
+    (announced / "entry_points.txt").write_text(
+        "[ai_agent.tools]\nstock = shop_of_the_test:stock_of\nbroken = shop_of_the_test:none\n"
+    )
+    (tmp_path / "shop_of_the_test.py").write_text(
+        'def stock_of(article: str) -> int:\n    """Count."""\n    return len(article)\n'
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    catalogue = ToolCatalogue()
+    assert {"stock", "broken"} <= catalogue.names
+    policy = SecurityRequirements(allowed_tools={"stock"})
+    box = catalogue.toolbox(["stock", "broken"], policy, library=LIBRARY)
+    assert box.call(call("stock", article="A-17")).text == "4"
+    with pytest.raises(InvalidTool, match="shop_of_the_test:none cannot be imported"):
+        catalogue.check()
+    with pytest.raises(InvalidTool, match="two tools called 'stock'"):
+        ToolCatalogue(imports=["elsewhere.stock"])
+
+
+# The document
+
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "tools.md").read_text("utf-8")
+BLOCKS = BLOCK.findall(DOCUMENT)
+
+
+def test_the_tools_of_the_document_are_tools(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (text,) = [text for kind, text in BLOCKS if text.startswith("# shop/tools.py")]
+    (tmp_path / "shop_in_the_document").mkdir()
+    (tmp_path / "shop_in_the_document" / "tools.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    names = [f"shop_in_the_document.tools.{name}" for name in ("stock_of", "weather")]
+    catalogue = ToolCatalogue(imports=names)
+    policy = SecurityRequirements(allowed_tools={"stock_of", "weather"})
+    box = catalogue.toolbox(["stock_of", "weather"], policy, library=LIBRARY)
+    (stock,) = box.tools
+    assert stock.parameters["properties"]["article"]["description"] == "Its number, such as A-17."
+    assert box.call(call("stock_of", article="A-17")).text == "3"
+    assert "uses the network" in str(box.call(call("weather", town="Celle")).refused)
+
+
+def test_the_files_of_the_document_can_be_read(tmp_path: Path) -> None:
+    agents, system = (yaml.safe_load(text) for kind, text in BLOCKS if kind == "yaml")
+    text = next(text for kind, text in BLOCKS if kind == "yaml")
+    writer = AgentManager.from_yaml(text, ToolCatalogue().names).get_agent("writer")
+    assert writer.profile.tools == tuple(agents["agents"]["writer"]["tools"])
+    ToolCatalogue(hosts=system["tools"]["hosts"], folders=system["tools"]["folders"])
+    named = set(re.findall(r"^\| `(\w+)` \|", DOCUMENT, re.MULTILINE))
+    assert named == ToolCatalogue().names
 
 
 # Arithmetic

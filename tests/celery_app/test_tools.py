@@ -21,7 +21,7 @@ from celery_app.handles import TaskHandle
 from tests.agents.web_server import WebServer, moved, said
 from tests.celery_app.tool_model import Decide, ToolModel
 from tests.worker_process import WorkerProcess
-from workflows.errors import InvalidTask
+from workflows.errors import InvalidTask, InvalidWorkflow
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -211,6 +211,29 @@ def test_results_and_inputs_of_the_run_are_read(client: Client, tmp_path: Path) 
         "mill.md (start=0): The mill has one wheel.",
     ]
     assert read == "3,200 visitors came."
+
+
+WORKFLOW = """
+name: age
+steps:
+  - id: age
+    agent: writer
+    prompt: How old is it?
+    tools: [calculate]
+outputs: {age: "{{ steps.age.output }}"}
+"""
+
+
+def test_a_step_of_a_workflow_has_tools(client: Client, tmp_path: Path) -> None:
+    (tmp_path / "age.yaml").write_text(WORKFLOW)
+    (tmp_path / "wrong.yaml").write_text(WORKFLOW.replace("calculate", "calculates"))
+    with pytest.raises(InvalidWorkflow, match="there is no tool 'calculates'"):
+        client.start_workflow(tmp_path / "wrong.yaml")
+    decide = in_turn([("calculate", {"expression": "2024 - 1804"})], "220 years.")
+    with working(tmp_path, decide) as (model, environ), WorkerProcess(**environ):
+        run = client.start_workflow(tmp_path / "age.yaml")
+        assert run.result(timeout=60) == {"age": "220 years."}
+    assert told(model) == ["220"]
 
 
 def submit_mortal(client: Client) -> TaskHandle:
