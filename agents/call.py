@@ -9,20 +9,19 @@ its call. A status of 200 alone proves nothing.
 
 from __future__ import annotations
 
-import json
 import queue
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import httpx
 import ollama
 
 from agents.errors import CallCancelled, DeadlinePassed, IncompleteReply, ModelUnreachable
 from agents.faults import check_window, fault_of
-from agents.model import ChatRequest, Message, Reply, ToolCall, Usage
+from agents.model import ChatRequest, Reply, ToolCall, Usage
+from agents.turns import call_of, offer_of, turn_of
 from agents.wire import Wire
 
 __all__ = ["Call", "Limits"]
@@ -87,7 +86,7 @@ class Call:
             while (part := self._next()) is not None:
                 last = part
                 self._take(part.message.content or "")
-                self._calls.extend(map(_tool_call, part.message.tool_calls or ()))
+                self._calls.extend(map(call_of, part.message.tool_calls or ()))
             return self._whole(last)
         finally:
             self._wire.hang_up()
@@ -97,8 +96,8 @@ class Call:
         try:
             for part in self._client().chat(
                 model=self._request.model,
-                messages=[_turn(message) for message in self._request.messages],
-                tools=[{"type": "function", "function": tool} for tool in self._request.tools],
+                messages=[turn_of(message) for message in self._request.messages],
+                tools=[offer_of(tool) for tool in self._request.tools],
                 stream=True,
                 think=False,
                 format=self._request.schema,
@@ -181,21 +180,6 @@ class Call:
             done_reason="length" if reason == "length" else "stop",
             tool_calls=tuple(self._calls),
         )
-
-
-def _turn(message: Message) -> dict[str, Any]:
-    """Return a turn in Ollama's words, where arguments are an object."""
-    turn = message.to_json()
-    if message.tool_calls:
-        turn["tool_calls"] = [
-            {"function": {"name": call.name, "arguments": json.loads(call.arguments)}}
-            for call in message.tool_calls
-        ]
-    return turn
-
-
-def _tool_call(call: ollama.Message.ToolCall) -> ToolCall:
-    return ToolCall(call.function.name, json.dumps(call.function.arguments))
 
 
 def _usage(last: ollama.ChatResponse) -> Usage:

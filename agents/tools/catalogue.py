@@ -47,6 +47,7 @@ class ToolCatalogue:
     ) -> None:
         self.bounds = bounds or Bounds()
         web = WebReader(AllowedHosts(hosts), self.bounds.largest, self.bounds.seconds, resolve)
+        self._folders = tuple(folders)
         files = FileReader(folders, self.bounds.largest)
         self._tools = {
             "calculate": Tool.of(calculate),
@@ -59,7 +60,10 @@ class ToolCatalogue:
             raise InvalidTool(f"there are two tools called {taken[0]!r}: give yours another name")
 
     def check(self) -> None:
-        """Import every tool of the user's. Raises `InvalidTool` for what cannot be one."""
+        """Look at the folders, and import every tool of the user's. Raises `InvalidTool`."""
+        for folder in self._folders:
+            if not folder.is_dir():
+                raise InvalidTool(f"{folder} is no folder: make it, or correct tools.folders")
         for name in self._own:
             self._tool(name)
 

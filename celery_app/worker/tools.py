@@ -20,7 +20,9 @@ from celery_app.store.records import TaskRecord
 from celery_app.store.tool_calls import ToolCallStore
 from celery_app.worker.leases import Lease
 from workflows.state import TaskState
-from workflows.task import Task
+from workflows.task import SecurityLevel, SecurityRequirements, Task
+
+_LEVELS = list(SecurityLevel)
 
 
 def toolbox_of(task: Task, profile: AgentProfile, lease: Lease) -> Toolbox:
@@ -29,10 +31,11 @@ def toolbox_of(task: Task, profile: AgentProfile, lease: Lease) -> Toolbox:
     Raises:
         InvalidTool: A tool of the user's that it may use cannot be imported.
     """
+    level = task.security_requirements.level
     return tool_catalogue().toolbox(
         profile.tools,
         task.security_requirements,
-        library=TextLibrary(lambda: _texts_of_run(lease.claim.root_id)),
+        library=TextLibrary(lambda: _texts_of_run(lease.claim.root_id, level)),
         ledger=JournalledCalls(ToolCallStore(database), lease),
         cancel=lease.ended,
     )
@@ -74,10 +77,13 @@ class JournalledCalls:
         )
 
 
-def _texts_of_run(root_id: str) -> Iterator[Artifact]:
-    """Yield the inputs and the results of all tasks of a run."""
+def _texts_of_run(root_id: str, level: SecurityLevel) -> Iterator[Artifact]:
+    """Yield the inputs and the results of all tasks of a run that are kept no more closely than this."""
     seen: set[tuple[str, str]] = set()
     for record in store.tree(root_id):
+        policy = SecurityRequirements.model_validate(record.spec.get("security_requirements", {}))
+        if _LEVELS.index(policy.level) > _LEVELS.index(level):
+            continue
         for given in record.spec.get("inputs", ()):
             # Steps of a plan are given parts of what the job was given.
             if (given["name"], given["text"]) not in seen:

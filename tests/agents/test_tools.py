@@ -302,6 +302,8 @@ def test_ones_own_tools_are_found_or_precisely_missed() -> None:
     ]:
         with pytest.raises(InvalidTool, match=words):
             ToolCatalogue(imports=[name]).check()
+    with pytest.raises(InvalidTool, match="/nowhere is no folder"):
+        ToolCatalogue(folders=[Path("/nowhere")]).check()
     with pytest.raises(InvalidTool, match="names no function"):
         ToolCatalogue(imports=["ring"])
     with pytest.raises(InvalidTool, match="two tools called 'calculate'"):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import threading
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
+import ollama
 import pytest
+from pydantic import Field
 
 from agents.agent import Agent, Answer
 from agents.context import estimate_request, room_for
@@ -20,6 +22,7 @@ from agents.scripted import Answers, ScriptedModel
 from agents.tool import Tool
 from agents.toolbox import Bounds, Toolbox, ToolResult
 from agents.tools.arithmetic import calculate
+from agents.turns import offer_of
 from tests.agents.conftest import Serve
 from tests.agents.ollama_server import Answer as Said
 from tests.agents.ollama_server import done, line, refusal, whole
@@ -326,6 +329,32 @@ def test_ollama_is_told_of_tools_in_its_own_words(serve: Serve) -> None:
     assert offered["function"]["parameters"]["required"] == ["expression"]
     assert second["messages"][-2]["tool_calls"][0]["function"]["arguments"] == AGE
     assert second["messages"][-1] == {"role": "tool", "tool_name": "calculate", "content": "220"}
+
+
+def test_the_client_drops_nothing_that_a_schema_says() -> None:
+    def send(
+        crates: Annotated[int, Field(ge=1, description="How many.")],
+        to: dict[str, int],
+        by: Literal["air", "sea"] = "sea",
+        note: str | None = None,
+    ) -> str:
+        """Send crates."""
+        return f"{crates} {to} {by} {note}"
+
+    offered = ollama.Tool.model_validate(offer_of(Tool.of(send).offer)).model_dump(
+        exclude_none=True
+    )
+    given = offered["function"]["parameters"]["properties"]
+    assert given["crates"]["description"] == (
+        'How many. As this JSON schema says: {"minimum": 1, "type": "integer"}.'
+    )
+    assert '"additionalProperties": {"type": "integer"}' in given["to"]["description"]
+    assert given["by"] == {
+        "type": "string",
+        "enum": ["air", "sea"],
+        "description": 'Unless given: "sea".',
+    }
+    assert given["note"] == {"type": "string"}
 
 
 def test_a_model_that_cannot_is_told_of_the_other_form(serve: Serve) -> None:

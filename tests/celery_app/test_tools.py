@@ -184,7 +184,7 @@ def test_results_and_inputs_of_the_run_are_read(client: Client, tmp_path: Path) 
         "Read.",
     )
     policy = {"allowed_tools": ["read_artifact", "search_documents"]}
-    figures, last = str(uuid4()), str(uuid4())
+    figures, last, kept = str(uuid4()), str(uuid4()), str(uuid4())
     with working(tmp_path, decide) as (model, environ), WorkerProcess(**environ):
         graph = client.submit_graph(
             [
@@ -195,11 +195,17 @@ def test_results_and_inputs_of_the_run_are_read(client: Client, tmp_path: Path) 
                     "metadata": {"title": "Figures"},
                 },
                 {
+                    "id": kept,
+                    "task": "chore.echo",
+                    "args": ["Visitors of the mill by name: ..."],
+                    "security_requirements": {"level": "secret"},
+                },
+                {
                     "id": last,
                     "description": "How many came?",
                     "agent": "writer",
                     "inputs": [{"name": "mill.md", "text": "The mill has one wheel."}],
-                    "dependencies": [figures],
+                    "dependencies": [figures, kept],
                     "security_requirements": policy,
                 },
             ]
