@@ -7,10 +7,16 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
 from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from agents.errors import ToolFailed, ToolRefused
 from agents.tools.hosts import AllowedHosts, HostPattern, canonical
@@ -263,12 +269,50 @@ def test_nobody_there_is_told() -> None:
         reader("nowhere.invalid").http_get("http://nowhere.invalid/")
 
 
-def test_tls_is_checked_for_the_name_and_not_the_address(web: WebServer) -> None:
-    """The server speaks no TLS at all: what matters is that nothing is asked in clear."""
-    with pytest.raises(ToolFailed, match=r"cannot be reached|broke off"):
-        reader("localhost").http_get(f"https://localhost:{web.port}/")
-    assert web.asked == []
-    assert ssl.create_default_context().check_hostname
+def certificate(folder: Path, name: str) -> Path:
+    """Make a certificate of a name, signed by itself; key and certificate in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    secret = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    path = folder / f"{name}.pem"
+    path.write_bytes(secret + made.public_bytes(serialization.Encoding.PEM))
+    return path
+
+
+def test_tls_is_checked_for_the_name_and_not_the_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wiki, other = certificate(tmp_path, "wiki.test"), certificate(tmp_path, "other.test")
+    trusting = ssl.create_default_context(cafile=str(wiki))
+    trusting.load_verify_locations(str(other))
+    monkeypatch.setattr("agents.wire._certificates", lambda: trusting)
+    with WebServer({"/": said("hello")}, certificate=wiki) as web:
+        at = f"127.0.0.1:{web.port}"
+        known = AllowedHosts(["wiki.test", "other.test", at])
+        read = WebReader(known, 100, 5, lambda *_: ["127.0.0.1"]).http_get
+        assert read(f"https://wiki.test:{web.port}/") == "hello"
+        for host in ("other.test", "127.0.0.1"):
+            with pytest.raises(ToolFailed, match=r"cannot be reached: .*certificate"):
+                read(f"https://{host}:{web.port}/")
+        with pytest.raises(ToolFailed):
+            read(f"http://wiki.test:{web.port}/")
+    assert web.asked == [("/", f"wiki.test:{web.port}")]
 
 
 def test_a_second_address_is_tried_where_the_first_is_dead(web: WebServer) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -31,9 +33,14 @@ def moved(location: str, status: int = 302) -> Page:
 
 
 class WebServer:
-    """Says the `pages` by their path on a port of this machine; `asked` are paths and host headers."""
+    """Says the `pages` by their path on a port of this machine; `asked` are paths and host headers.
 
-    def __init__(self, pages: Mapping[str, Page] | None = None) -> None:
+    With a `certificate` (a file that holds the key too) it speaks TLS.
+    """
+
+    def __init__(
+        self, pages: Mapping[str, Page] | None = None, *, certificate: Path | None = None
+    ) -> None:
         self.pages = dict(pages or {})
         self.asked: list[tuple[str, str]] = []
         self.headers: list[Mapping[str, str]] = []
@@ -57,6 +64,10 @@ class WebServer:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self.port = self._server.server_address[1]
 
     def __enter__(self) -> Self:
