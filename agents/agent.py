@@ -135,23 +135,19 @@ class _Job:
         self, words: str, text: str, toolbox: Toolbox, schema: dict[str, Any] | None
     ) -> Any:
         """Answer after whatever use of tools the model makes, in words or as the schema says."""
-        form, quotes = FORMS[self._profile.tool_form], self._profile.quotes
+        form = FORMS[self._profile.tool_form]
         output = None if schema is None else output_form(schema)
-        told = {"job": words, "limit": self._manner()["limit"]}
-        if output is not None:
-            told["limit"] = _in_json(output)
-        prompt, manual = Prompt.load("tools"), form.manual(toolbox.tools)
-        manner = {**told, "agent": self._manner()["agent"], "manual": manual}
-        if text:
-            empty = form.offered(self._request(prompt.fill(text="", **manner)), toolbox.tools)
-            # The other half of the room is for what tools will say.
-            room = min(self._room(words, quotes), room_for(empty) // 2)
-            text = self._shortened(words, text, room, quotes) + "\n\n"
-        request = self._request(prompt.fill(text=text, **manner))
-        end = Prompt.load("tools_end").fill(**told)
-        answers = 1 if output is None else 3
-        reserve = estimate_request(self._request(end)) + answers * self._options.num_predict
-        found = talk(self._model, request, toolbox, form, reserve=reserve)
+        limit = self._manner()["limit"] if output is None else _in_json(output)
+        end = Prompt.load("tools_end").fill(job=words, limit=limit)
+        # The last answer; a value may be asked for again with what is wrong with it.
+        answers = (1 if output is None else 3) * self._options.num_predict
+        found = talk(
+            self._model,
+            self._with_manual(words, text, limit, toolbox),
+            toolbox,
+            form,
+            reserve=estimate_request(self._request(end)) + answers,
+        )
         messages = (*found.messages, *end)
         if output is not None:
             return self._valued(messages, found.answer, output)
@@ -160,6 +156,19 @@ class _Job:
         if form.last is None:
             return self._free(messages)
         return self._whole(ask(self._model, self._request(messages), form.last))
+
+    def _with_manual(self, words: str, text: str, limit: str, toolbox: Toolbox) -> ChatRequest:
+        """Return the question with what is to be known of the tools."""
+        form, prompt = FORMS[self._profile.tool_form], Prompt.load("tools")
+        manual = form.manual(toolbox.tools)
+        known = {**self._manner(), "job": words, "limit": limit, "manual": manual}
+        if text:
+            quotes = self._profile.quotes
+            empty = form.offered(self._request(prompt.fill(text="", **known)), toolbox.tools)
+            # The other half of the room is for what tools will say.
+            room = min(self._room(words, quotes), room_for(empty) // 2)
+            text = self._shortened(words, text, room, quotes) + "\n\n"
+        return self._request(prompt.fill(text=text, **known))
 
     def _valued(self, messages: tuple[Message, ...], answer: str | None, form: Form[Any]) -> Any:
         with suppress(ValueError, RecursionError):
