@@ -478,6 +478,33 @@ def test_links_that_lead_outside_are_refused(notes: Path) -> None:
             read(path)
 
 
+@pytest.fixture(scope="module")
+def maze(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ways in and out of it."""
+    outside = tmp_path_factory.mktemp("maze")
+    inside = outside / "inside"
+    (inside / "deep").mkdir(parents=True)
+    for folder, words in ((outside, "hidden"), (inside, "open"), (inside / "deep", "open")):
+        (folder / "a.txt").write_text(words)
+    (inside / "up").symlink_to("..")
+    (inside / "deep" / "in").symlink_to(inside)
+    (inside / "deep" / "out").symlink_to(outside / "a.txt")
+    return inside
+
+
+@given(
+    st.lists(
+        st.sampled_from(["..", ".", "", "deep", "up", "in", "out", "inside", "a.txt"]), max_size=8
+    )
+)
+def test_no_way_through_a_maze_leads_outside(maze: Path, steps: list[str]) -> None:
+    for path in ("/".join(steps), "/".join([str(maze), *steps]), "/".join([*steps, "a.txt"])):
+        try:
+            assert FileReader([maze], 100).read_file(path) == "open"
+        except (ToolRefused, ToolFailed) as error:
+            assert "hidden" not in str(error)
+
+
 def test_a_link_that_is_put_in_between_is_not_followed(
     notes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

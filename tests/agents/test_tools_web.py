@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agents.errors import ToolFailed, ToolRefused
 from agents.tools.hosts import AllowedHosts, HostPattern, canonical
@@ -347,6 +349,12 @@ def test_patterns_of_hosts(pattern: str, host: str, port: int, fits: bool) -> No
 def test_what_is_no_pattern(pattern: str) -> None:
     with pytest.raises(ValueError, match="write a host as"):
         HostPattern.parse(pattern)
+
+
+@given(st.ip_addresses())
+def test_a_name_is_asked_at_public_addresses_alone(address: IPv4Address | IPv6Address) -> None:
+    allowed = AllowedHosts(["docs.test", "*", "localhost"]).allows_address("docs.test", address, 80)
+    assert not allowed or (address.is_global and not address.is_loopback and not address.is_private)
 
 
 def test_one_host_has_one_name() -> None:
