@@ -10,6 +10,7 @@ from agents.model import ChatModel, ChatOptions, ChatRequest, Message, Reply, Us
 from agents.planner import PlannerAgent
 from agents.profile import AgentProfile, AgentType
 from agents.scripted import ScriptedModel
+from agents.tool import uses_network
 
 __all__ = [
     "Agent",
@@ -27,4 +28,5 @@ __all__ = [
     "Retry",
     "ScriptedModel",
     "Usage",
+    "uses_network",
 ]

@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from agents.answers import ask, ask_text
-from agents.context import room_for, split
+from agents.answers import Form, ask, ask_text, find_json
+from agents.context import estimate_request, room_for, split
 from agents.errors import ContextOverflow, ReplyTruncated
 from agents.meter import Meter
 from agents.model import ChatModel, ChatRequest, Message, Usage
@@ -23,6 +24,9 @@ from agents.profile import AgentProfile, AgentType
 from agents.prompt import Prompt
 from agents.quoting import QuoteForm, choices_of, longest_quote
 from agents.sentences import first_sentences, whole_sentences
+from agents.tool_forms import FORMS
+from agents.tool_talk import talk
+from agents.toolbox import Toolbox
 from workflows.task import Task, TaskInput
 
 __all__ = ["Agent", "AgentProfile", "AgentType", "Answer"]
@@ -64,20 +68,24 @@ class Agent:
         on_text: Callable[[str], None] | None = None,
         cancel: threading.Event | None = None,
         tries: int = 0,
+        toolbox: Toolbox | None = None,
     ) -> Answer:
         """Do the task with the given texts and the named results of the tasks it depends on.
 
         The name of a result is the heading it gets where results are assembled. `on_text` is given
         what the model says as it arrives. `tries` is how often the task was tried before: a warm
-        question is not answered the same again. Raises `AgentError`; `UnreadableAnswer` names what
-        does not fit the task's `output`.
+        question is not answered the same again. With a tool in the `toolbox` the model may use it
+        before it answers. Raises `AgentError`; `UnreadableAnswer` names what does not fit the task's
+        `output`.
         """
         meter = Meter(model, on_text, cancel)
         job = _Job(self.profile, task, meter, tries)
         texts = [*inputs, *dependencies]
         together = len(dependencies) > 1 and not inputs
         value: Any
-        if task.output is not None:
+        if toolbox is not None and toolbox.tools:
+            value = job.with_tools(task.description, _material(texts), toolbox, task.output)
+        elif task.output is not None:
             value = job.value(task.description, _material(texts), task.output)
         elif together and self.profile.joins == "assemble":
             value = _assembled(job, dependencies)
@@ -111,8 +119,7 @@ class _Job:
     def value(self, words: str, text: str, schema: dict[str, Any]) -> Any:
         """Answer with a value as the JSON schema says, from a text of any length if there is one."""
         form = output_form(schema)
-        limit = f"Answer in JSON as this schema says: {json.dumps(form.schema)}"
-        manner = {**self._manner(), "limit": limit}
+        manner = {**self._manner(), "limit": _in_json(form)}
         if not text:
             messages = Prompt.load("write").fill(job=words, **manner)
             return ask(self._model, self._request(messages), form)
@@ -123,6 +130,50 @@ class _Job:
         room = min(self._room(words, quotes), room_for(empty) - again)
         text = self._shortened(words, text, room, quotes)
         return ask(self._model, self._request(prompt.fill(job=words, text=text, **manner)), form)
+
+    def with_tools(
+        self, words: str, text: str, toolbox: Toolbox, schema: dict[str, Any] | None
+    ) -> Any:
+        """Answer after whatever use of tools the model makes, in words or as the schema says."""
+        form = FORMS[self._profile.tool_form]
+        output = None if schema is None else output_form(schema)
+        limit = self._manner()["limit"] if output is None else _in_json(output)
+        end = Prompt.load("tools_end").fill(job=words, limit=limit)
+        # The last answer; a value may be asked for again with what is wrong with it.
+        answers = (1 if output is None else 3) * self._options.num_predict
+        found = talk(
+            self._model,
+            self._with_manual(words, text, limit, toolbox),
+            toolbox,
+            form,
+            reserve=estimate_request(self._request(end)) + answers,
+        )
+        messages = (*found.messages, *end)
+        if output is not None:
+            return self._valued(messages, found.answer, output)
+        if found.answer is not None:
+            return self._whole(found.answer)
+        if form.last is None:
+            return self._free(messages)
+        return self._whole(ask(self._model, self._request(messages), form.last))
+
+    def _with_manual(self, words: str, text: str, limit: str, toolbox: Toolbox) -> ChatRequest:
+        """Return the question with what is to be known of the tools."""
+        form, prompt = FORMS[self._profile.tool_form], Prompt.load("tools")
+        manual = form.manual(toolbox.tools)
+        known = {**self._manner(), "job": words, "limit": limit, "manual": manual}
+        if text:
+            quotes = self._profile.quotes
+            empty = form.offered(self._request(prompt.fill(text="", **known)), toolbox.tools)
+            # The other half of the room is for what tools will say.
+            room = min(self._room(words, quotes), room_for(empty) // 2)
+            text = self._shortened(words, text, room, quotes) + "\n\n"
+        return self._request(prompt.fill(text=text, **known))
+
+    def _valued(self, messages: tuple[Message, ...], answer: str | None, form: Form[Any]) -> Any:
+        with suppress(ValueError, RecursionError):
+            return form.read(find_json(answer or "")[0])
+        return ask(self._model, self._request(messages), form)
 
     def _shortened(self, words: str, text: str, room: int, quotes: bool) -> str:
         """Return the text, or what was gained from reading it in pieces, once it fits the room."""
@@ -160,6 +211,10 @@ class _Job:
                 f"{self._profile.model} did not finish its answer in "
                 f"{request.options.num_predict} tokens: raise num_predict of {self._profile.name}"
             )
+        return self._whole(text)
+
+    def _whole(self, text: str) -> str:
+        most = self._profile.sentences
         return first_sentences(text, most) if most is not None else text.strip()
 
     def _request(self, messages: tuple[Message, ...]) -> ChatRequest:
@@ -177,6 +232,10 @@ class _Job:
         if quotes:
             room -= longest_quote(self._profile.sentences or _QUOTES)
         return min(room, self._profile.reads or room)
+
+
+def _in_json(form: Form[Any]) -> str:
+    return f"Answer in JSON as this schema says: {json.dumps(form.schema)}"
 
 
 def _assembled(job: _Job, results: Sequence[TaskInput]) -> str:

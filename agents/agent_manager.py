@@ -6,7 +6,7 @@ the same agent.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from importlib import resources
 from pathlib import Path
 from typing import Any, Self
@@ -19,6 +19,7 @@ from agents.errors import InvalidRoster, UnknownAgent
 from agents.planner import PlannerAgent
 from agents.profile import AgentProfile, AgentType
 from workflows.errors import UnknownCapability
+from workflows.problem import nearest
 from workflows.task import Capability, Task, TaskType
 
 __all__ = ["AgentManager"]
@@ -35,28 +36,35 @@ _TYPE_FOR = {
 class AgentManager:
     """The agents by name; of several of one type the first in the roster is meant.
 
-    Without profiles it is the roster that comes with this package.
+    Without profiles it is the roster that comes with this package. `tools` are the names of all tools
+    there are; None leaves those that agents name unchecked.
     """
 
-    def __init__(self, profiles: Iterable[AgentProfile] | None = None) -> None:
+    def __init__(
+        self,
+        profiles: Iterable[AgentProfile] | None = None,
+        tools: Collection[str] | None = None,
+    ) -> None:
         self.profiles = tuple(_built_in() if profiles is None else profiles)
         _check(self.profiles)
+        if tools is not None:
+            _check_tools(self.profiles, tools)
         self._agents = {profile.name: _employ(profile) for profile in self.profiles}
 
     @classmethod
-    def from_yaml(cls, source: str | Path) -> Self:
+    def from_yaml(cls, source: str | Path, tools: Collection[str] | None = None) -> Self:
         """Read a roster: a path to a YAML file, or its text. Raises `InvalidRoster`."""
         if isinstance(source, str):
-            return cls(_profiles(source, "the roster"))
+            return cls(_profiles(source, "the roster"), tools)
         try:
-            return cls(_profiles(source.read_text("utf-8"), str(source)))
+            return cls(_profiles(source.read_text("utf-8"), str(source)), tools)
         except (OSError, UnicodeDecodeError) as error:
             raise InvalidRoster(f"the roster {source} cannot be read: {error}") from error
 
     @classmethod
-    def load(cls, path: Path | None) -> Self:
+    def load(cls, path: Path | None, tools: Collection[str] | None = None) -> Self:
         """Return the roster of a file, or the one that comes with this package for None."""
-        return cls() if path is None else cls.from_yaml(path)
+        return cls(tools=tools) if path is None else cls.from_yaml(path, tools)
 
     @property
     def capabilities(self) -> frozenset[Capability]:
@@ -118,6 +126,15 @@ def _check(profiles: Iterable[AgentProfile]) -> None:
     for needed in (AgentType.PLANNER, AgentType.WRITER):
         if needed not in types:
             raise InvalidRoster(f"the roster has no {needed}: add an agent of that type")
+
+
+def _check_tools(profiles: Iterable[AgentProfile], tools: Collection[str]) -> None:
+    for profile in profiles:
+        for tool in profile.tools:
+            if tool not in tools:
+                raise InvalidRoster(
+                    f"agent {profile.name!r}: there is no tool {tool!r}: {nearest(tool, tools)}"
+                )
 
 
 def _built_in() -> list[AgentProfile]:

@@ -20,7 +20,8 @@ import ollama
 
 from agents.errors import CallCancelled, DeadlinePassed, IncompleteReply, ModelUnreachable
 from agents.faults import check_window, fault_of
-from agents.model import ChatRequest, Reply, Usage
+from agents.model import ChatRequest, Reply, ToolCall, Usage
+from agents.turns import call_of, offer_of, turn_of
 from agents.wire import Wire
 
 __all__ = ["Call", "Limits"]
@@ -68,6 +69,7 @@ class Call:
         self._arrived = queue.SimpleQueue()
         self._started = started
         self._text: list[str] = []
+        self._calls: list[ToolCall] = []
 
     @property
     def spoke(self) -> bool:
@@ -84,6 +86,7 @@ class Call:
             while (part := self._next()) is not None:
                 last = part
                 self._take(part.message.content or "")
+                self._calls.extend(map(call_of, part.message.tool_calls or ()))
             return self._whole(last)
         finally:
             self._wire.hang_up()
@@ -93,7 +96,8 @@ class Call:
         try:
             for part in self._client().chat(
                 model=self._request.model,
-                messages=[asdict(message) for message in self._request.messages],
+                messages=[turn_of(message) for message in self._request.messages],
+                tools=[offer_of(tool) for tool in self._request.tools],
                 stream=True,
                 think=False,
                 format=self._request.schema,
@@ -146,7 +150,7 @@ class Call:
                 f"{self._request.model} on {self._host} did not finish in {limits.total:g} s: "
                 "allow more time or ask for less"
             )
-        allowed = limits.silence if self._text else limits.first
+        allowed = limits.silence if self._text or self._calls else limits.first
         if now - quiet_since > allowed:
             raise ModelUnreachable(
                 f"{self._host} said nothing for {allowed:g} s: it may be overloaded or stuck"
@@ -174,6 +178,7 @@ class Call:
             model=self._request.model,
             host=self._host,
             done_reason="length" if reason == "length" else "stop",
+            tool_calls=tuple(self._calls),
         )
 
 

@@ -9,11 +9,12 @@ sentences, between words, and only at last inside a word. Neighbours share a pie
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 
 from agents.errors import ContextOverflow
-from agents.model import ChatRequest
+from agents.model import ChatRequest, Message
 
 __all__ = ["ensure_fits", "estimate_tokens", "room_for", "split"]
 
@@ -38,7 +39,13 @@ def estimate_tokens(text: str) -> int:
 
 def estimate_request(request: ChatRequest) -> int:
     """Return how many tokens the prompt of a request has at most."""
-    return sum(estimate_tokens(message.content) + _TURN_TOKENS for message in request.messages)
+    tools = estimate_tokens(json.dumps(request.tools)) if request.tools else 0
+    return tools + sum(_estimate_turn(message) for message in request.messages)
+
+
+def _estimate_turn(message: Message) -> int:
+    calls = "".join(call.name + call.arguments for call in message.tool_calls)
+    return estimate_tokens(message.content + calls + message.tool_name) + _TURN_TOKENS
 
 
 def room_for(request: ChatRequest) -> int:

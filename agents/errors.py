@@ -14,7 +14,10 @@ AgentError (workflows.errors.AgentSystemError)
 ├── DeadlinePassed        the time for the call is over
 ├── PromptError           a prompt file is missing or misses a value
 ├── UnknownAgent          the roster has no such agent: exit 2
-└── InvalidRoster         the file of agents is wrong: exit 2
+├── InvalidRoster         the file of agents is wrong: exit 2
+├── InvalidTool           a function cannot be a tool, or cannot be found: exit 2
+├── ToolFailed            a tool could not do what it was called for; the model is told
+└── ToolRefused           a call is outside of what the task may do; the model is told
 
 Invariant: `retry` says all that a caller needs to know about trying again; nobody reads messages to
 find out. `retryable` is true only where the very same request may succeed later, and None where other
@@ -34,6 +37,7 @@ __all__ = [
     "DeadlinePassed",
     "IncompleteReply",
     "InvalidRoster",
+    "InvalidTool",
     "ModelBusy",
     "ModelFailed",
     "ModelMissing",
@@ -42,6 +46,8 @@ __all__ = [
     "PromptError",
     "ReplyTruncated",
     "Retry",
+    "ToolFailed",
+    "ToolRefused",
     "UnknownAgent",
     "UnreadableAnswer",
 ]
@@ -149,3 +155,17 @@ class InvalidRoster(AgentError):
     """The roster of agents cannot be read."""
 
     exit_code = 2
+
+
+class InvalidTool(AgentError):
+    """A function cannot be used as a tool."""
+
+    exit_code = 2
+
+
+class ToolFailed(AgentError):
+    """A tool was called and could not do it; its words are for the model."""
+
+
+class ToolRefused(AgentError):
+    """A tool call is outside of what the task may do; its words are for the model and the record."""

@@ -67,6 +67,11 @@ def _of_response(error: ollama.ResponseError, host: str, request: ChatRequest) -
         return ContextOverflow(f"{host} says the prompt is too long ({words}): give less text")
     if status in {401, 403}:
         return ModelRefused(f"{host} does not accept the key ({status} {words}): correct it")
+    if status == 400 and "does not support tools" in words:
+        return ModelRefused(
+            f"{request.model} on {host} cannot call tools by itself: "
+            "give its agents tool_form: schema"
+        )
     if 400 <= status < 500 or _CALLERS_MISTAKE.search(words):
         return ModelRefused(f"{host} refuses the request ({status} {words}): correct it")
     # Below 400 stands an error in the middle of a stream, which the client gives the status -1.

@@ -15,17 +15,34 @@ from functools import reduce
 from operator import add
 from typing import Any, Literal, Protocol, Self
 
-__all__ = ["ChatModel", "ChatOptions", "ChatRequest", "Message", "Reply", "Usage"]
+__all__ = ["ChatModel", "ChatOptions", "ChatRequest", "Message", "Reply", "ToolCall", "Usage"]
 
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "tool"]
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """A model's wish to use a tool. `arguments` are JSON text, as yet unread."""
+
+    name: str
+    arguments: str
 
 
 @dataclass(frozen=True)
 class Message:
-    """One turn of a conversation."""
+    """One turn of a conversation.
+
+    `tool_calls` are what an assistant's turn asked for; `tool_name` is whose result a tool's turn is.
+    """
 
     role: Role
     content: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_name: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the turn as JSON values, without what it does not have."""
+        return {key: value for key, value in asdict(self).items() if value or key == "content"}
 
 
 @dataclass(frozen=True)
@@ -47,16 +64,24 @@ class ChatOptions:
 
 @dataclass(frozen=True)
 class ChatRequest:
-    """A question to a model. `schema` is the JSON schema that the answer must follow, if any."""
+    """A question to a model. `schema` is the JSON schema that the answer must follow, if any.
+
+    `tools` are those that it may call, each as name, description and the JSON schema `parameters`.
+    """
 
     model: str
     messages: tuple[Message, ...]
     schema: dict[str, Any] | None = None
     options: ChatOptions = ChatOptions()
+    tools: tuple[dict[str, Any], ...] = ()
 
     def digest(self) -> str:
         """Return the sha256 of the request; equal requests have equal digests, on any machine."""
-        text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        values = asdict(self) | {"messages": [message.to_json() for message in self.messages]}
+        # What was recorded before there were tools is to be found again.
+        if not self.tools:
+            del values["tools"]
+        text = json.dumps(values, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -87,13 +112,17 @@ class Usage:
 
 @dataclass(frozen=True)
 class Reply:
-    """A whole reply. `done_reason` is "stop", or "length" when it reached `num_predict`."""
+    """A whole reply. `done_reason` is "stop", or "length" when it reached `num_predict`.
+
+    Where the model wishes to use tools, `tool_calls` say which, and `text` may be empty.
+    """
 
     text: str
     usage: Usage = Usage()
     model: str = ""
     host: str = ""
     done_reason: Literal["stop", "length"] = "stop"
+    tool_calls: tuple[ToolCall, ...] = ()
 
     @property
     def cut(self) -> bool:
@@ -107,7 +136,8 @@ class Reply:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """Make the reply of which `to_json` gave `data`."""
-        return cls(**{**data, "usage": Usage(**data["usage"])})
+        calls = tuple(ToolCall(**call) for call in data.get("tool_calls", ()))
+        return cls(**{**data, "usage": Usage(**data["usage"]), "tool_calls": calls})
 
 
 class ChatModel(Protocol):

@@ -16,6 +16,7 @@ from workflows.task import Capability
 __all__ = ["AgentProfile", "AgentType"]
 
 Name = Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[\w.-]+$")]
+ToolName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
 class AgentType(StrEnum):
@@ -63,4 +64,14 @@ class AgentProfile(BaseModel):
     plan_form: Literal["keyed", "outline"] = Field(
         "keyed",
         description="What a planner asks of its model: `outline` for those below 0.5 billion.",
+    )
+    tools: tuple[ToolName, ...] = Field(
+        (), description="What it may use, where its task allows that too; by default nothing."
+    )
+    tool_form: Literal["native", "schema"] = Field(
+        "native",
+        description=(
+            "How its model is offered tools: `native` by the server's own tool calling, `schema` by "
+            "the form of its answer, for models that were not taught to call."
+        ),
     )

@@ -11,12 +11,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from agents.errors import AgentError
 from agents.faults import fault_of
 from agents.model import ChatOptions, ChatRequest
+from agents.profile import AgentProfile
 from agents.sight import Sight, Visitor, is_among, look_at
 
 __all__ = ["Finding", "Need", "Readiness", "needs_of"]
@@ -28,10 +29,11 @@ _PROGRESS_STEP = 10
 
 @dataclass(frozen=True)
 class Need:
-    """A model that is wanted, and the window that it is to be loaded with."""
+    """A model that is wanted, the window it is to be loaded with, and whether it is to call tools."""
 
     model: str
     num_ctx: int
+    tools: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,14 @@ class Finding:
     well: bool = True
 
 
-def needs_of(wanted: Iterable[tuple[str, ChatOptions]]) -> list[Need]:
-    """Return each model once, with the first window that is asked for."""
-    windows: dict[str, int] = {}
-    for model, options in wanted:
-        windows.setdefault(model, options.num_ctx)
-    return [Need(model, num_ctx) for model, num_ctx in windows.items()]
+def needs_of(profiles: Iterable[AgentProfile]) -> list[Need]:
+    """Return the model of each agent once, with the first window that is asked for."""
+    needs: dict[str, Need] = {}
+    for profile in profiles:
+        calls = bool(profile.tools) and profile.tool_form == "native"
+        found = needs.get(profile.model, Need(profile.model, profile.options.num_ctx))
+        needs[profile.model] = replace(found, tools=found.tools or calls)
+    return list(needs.values())
 
 
 class Readiness:
@@ -96,7 +100,7 @@ class Readiness:
                 self._tell(Finding(f"{host} does not have {need.model}: {advice}", well=False))
                 return
             self._pull(host, need)
-        self._check_window(host, need)
+        self._check_abilities(host, need)
         self._load(host, need)
 
     def _pull(self, host: str, need: Need) -> None:
@@ -112,7 +116,7 @@ class Readiness:
         self._awaited.discard((host, need.model))
         self._tell(Finding(f"{host} has pulled {need.model}"))
 
-    def _check_window(self, host: str, need: Need) -> None:
+    def _check_abilities(self, host: str, need: Need) -> None:
         with _asking(host, need) as visitor:
             shown = visitor.description(need.model)
         info = shown.get("model_info") or {}
@@ -127,6 +131,9 @@ class Readiness:
             )
         if "completion" not in (shown.get("capabilities") or ["completion"]):
             self._tell(Finding(f"{need.model} on {host} writes no text: name another", well=False))
+        if need.tools and "tools" not in (shown.get("capabilities") or ["tools"]):
+            advice = "give its agents tool_form: schema"
+            self._tell(Finding(f"{need.model} on {host} cannot call tools: {advice}", well=False))
 
     def _load(self, host: str, need: Need) -> None:
         begun = time.monotonic()

@@ -28,11 +28,13 @@ _BEGINNINGS = (b"\xe2\x80", b"\xe2", b"\xc2")
 class Wire(httpx.BaseTransport):
     """One connection to one server, which any thread can cut. It uses no proxy.
 
-    `may_send` is asked when the connection stands; if it says no, nothing is sent.
+    `may_send` is asked when the connection stands; if it says no, nothing is sent. With `lines` false
+    what comes is left as it is.
     """
 
-    def __init__(self, may_send: Callable[[], bool] = lambda: True) -> None:
+    def __init__(self, may_send: Callable[[], bool] = lambda: True, *, lines: bool = True) -> None:
         self._may_send = may_send
+        self._lines = lines
         self._inner = httpx.HTTPTransport(verify=_certificates())
         self._socket: socket.socket | None = None
         self._hung_up = False
@@ -43,7 +45,8 @@ class Wire(httpx.BaseTransport):
         request.extensions["trace"] = self._note
         response = self._inner.handle_request(request)
         assert isinstance(response.stream, httpx.SyncByteStream)
-        response.stream = _Escaped(response.stream)
+        if self._lines:
+            response.stream = _Escaped(response.stream)
         return response
 
     def close(self) -> None:

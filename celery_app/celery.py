@@ -18,6 +18,7 @@ from click.core import ParameterSource
 
 from agents.agent_manager import AgentManager
 from agents.profile import AgentProfile, AgentType
+from agents.tools.catalogue import ToolCatalogue
 from celery_app.broker import App
 from celery_app.codec import SEALED
 from celery_app.errors import ConfigurationError
@@ -38,6 +39,7 @@ from celery_app.store.graphs import GraphStore
 from celery_app.store.runs import RunStore
 from celery_app.store.tasks import TaskStore
 from celery_app.store.triggers import TriggerStore
+from celery_app.tool_settings import catalogue_of
 from workflows.task import Task
 
 #: Celery task modules of this package; a user's own come from `imports:` in system.yaml.
@@ -134,7 +136,17 @@ queue = PriorityQueue(app)
 @functools.cache
 def agent_manager() -> AgentManager:
     """Return the roster of agents, read once."""
-    return AgentManager.load(settings.agents_file)
+    return AgentManager.load(settings.agents_file, tool_catalogue().names)
+
+
+@functools.cache
+def tool_catalogue() -> ToolCatalogue:
+    """Return the tools of agents, as the settings allow them.
+
+    Raises:
+        InvalidTool: Two of them have one name, or a name in the settings is none.
+    """
+    return catalogue_of(settings.tools)
 
 
 def choose_agent(task: Task) -> AgentProfile:

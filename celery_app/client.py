@@ -25,7 +25,14 @@ from celery_app.store.journal import JournalStore
 from celery_app.worker.binding import chat_model
 from workflows.errors import InvalidTask
 from workflows.plan import CallEstimate
-from workflows.task import Priority, ResourceRequirements, Task, TaskInput, TaskType
+from workflows.task import (
+    Priority,
+    ResourceRequirements,
+    SecurityRequirements,
+    Task,
+    TaskInput,
+    TaskType,
+)
 from workflows.workflow import Workflow
 
 #: What a step is taken to need until an agent has been measured.
@@ -73,6 +80,8 @@ class Client:
         resources: ResourceRequirements | Mapping[str, Any] | None = None,
         agent: str | None = None,
         output: Mapping[str, Any] | None = None,
+        tools: Iterable[str] = (),
+        network: bool = False,
     ) -> TaskHandle:
         """Hand in a job in words.
 
@@ -93,6 +102,8 @@ class Client:
                 subtasks (``tokens``, ``model_calls``, ``seconds``).
             agent: Name or type of the agent to do it; by default one that can.
             output: JSON schema of the result, which is then a value of that kind instead of a text.
+            tools: Names of the tools that its agents may use, of those that they have.
+            network: Whether they may use tools that need the network.
 
         Raises:
             InvalidTask: Something is wrong with it; nothing was stored.
@@ -114,6 +125,7 @@ class Client:
                 "resource_requirements": resources or {},
                 "agent": agent,
                 "output": output,
+                "security_requirements": {"allowed_tools": list(tools), "network": network},
             }
         )
 
@@ -168,6 +180,9 @@ class Client:
                 "subtasks": subtasks,
                 "project": project,
                 "resource_requirements": resources or {},
+                "security_requirements": SecurityRequirements.covering(
+                    task.security_requirements for task in subtasks
+                ),
             }
         )
 

@@ -23,6 +23,7 @@ from pydantic import (
     model_validator,
 )
 
+from agents.tools.hosts import HostPattern
 from celery_app.errors import ConfigurationError
 from celery_app.sizes import Size
 from celery_app.urls import http_url
@@ -38,6 +39,7 @@ __all__ = [
     "Section",
     "Security",
     "System",
+    "Tools",
     "Worker",
 ]
 
@@ -60,6 +62,11 @@ class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, coerce_numbers_to_str=True, hide_input_in_errors=True
     )
+
+
+def _host_pattern(text: str) -> str:
+    HostPattern.parse(text)
+    return text
 
 
 class System(Section):
@@ -300,3 +307,19 @@ class Recovery(Section):
     interval: PositiveFloat = 5
     grace: PositiveFloat = 10
     poison_limit: PositiveInt = 3
+
+
+class Tools(Section):
+    """What the tools of agents may reach, and how much.
+
+    `read_file` reads below `folders`, `http_get` asks `hosts`. A call gives back at most `largest`
+    bytes within `timeout` seconds, and a task has `rounds` of calls. `imports` are functions of the
+    user's own, as dotted names.
+    """
+
+    folders: list[FilePath] = []
+    hosts: list[Annotated[str, AfterValidator(_host_pattern)]] = []
+    largest: Size = 64 * 2**10
+    rounds: PositiveInt = 6
+    timeout: PositiveFloat = 20
+    imports: list[str] = []

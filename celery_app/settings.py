@@ -28,6 +28,7 @@ from celery_app.sections import (
     Section,
     Security,
     System,
+    Tools,
     Worker,
 )
 from celery_app.sources import Source
@@ -56,6 +57,7 @@ class SystemSettings(Section):
     worker: Worker = Worker()
     leases: Leases = Leases()
     recovery: Recovery = Recovery()
+    tools: Tools = Tools()
     agents_file: FilePath | None = None
     workflows_dir: FilePath | None = None
     webhooks: dict[str, Protected] = Field(default={})

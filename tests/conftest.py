@@ -24,6 +24,7 @@ os.environ.update(
         "AI_AGENT__RECOVERY__INTERVAL": "1",
         "AI_AGENT__RECOVERY__GRACE": "2",
         "AI_AGENT__IMPORTS": "[tests.own_tasks]",
+        "AI_AGENT__TOOLS__IMPORTS": "[tests.own_tools.jot, tests.own_tools.die, tests.own_tools.wait]",
         "AI_AGENT__LIMITS": "{'project:narrow*': {concurrency: 3}, 'project:slow': {rate: 4/s}}",
         "PYTHONPATH": str(Path(__file__).parents[1]),
     }

@@ -37,6 +37,7 @@ class Registry:
     capabilities: Collection[str] | None = None
     tasks: Collection[str] | None = None
     workflows: Collection[str] | None = None
+    tools: Collection[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -148,13 +149,14 @@ def _registered(step: WorkflowStep, name: str, known: Registry) -> Iterator[tupl
             ("task", work.task, known.tasks),
             ("workflow", work.workflow, known.workflows),
             *(("capability", each.value, known.capabilities) for each in work.capabilities),
+            *(("tool", each, known.tools) for each in work.tools),
         ]
         for kind, value, names in named:
             if kind == "workflow" and value == name and value is not None:
                 text = f"{name} would run itself without end: name another workflow, or use loop"
                 yield (*under, kind), text
             elif value is not None and names is not None and not is_expression(value):
-                key = "capabilities" if kind == "capability" else kind
+                key = {"capability": "capabilities", "tool": "tools"}.get(kind, kind)
                 for fault in _unknown(kind, value, names, (*under, key)):
                     yield fault.path, fault.text
 

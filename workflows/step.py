@@ -44,6 +44,11 @@ class Work(BaseModel):
         "plan: texts to work on, by name.",
     )
     workflow: FilledText | None = Field(None, description="Name of a workflow to run.")
+    tools: list[FilledText] = Field(
+        default_factory=list,
+        description="What the agent may use, of the tools that it has; with plan, all its agents.",
+    )
+    network: bool = Field(False, description="Whether tools that need the network may be used.")
 
     @property
     def kinds(self) -> list[str]:

@@ -60,6 +60,9 @@ def _work_faults(work: Work, unread: Collection[str], known: Collection[str]) ->
         yield from _agent_faults(work)
     if work.args and "task" not in kinds:
         yield ("args",), "args go to a Celery task: name it in task, or give `with`"
+    for key in ("tools", "network"):
+        if getattr(work, key) and kinds and not {"agent", "plan"}.intersection(kinds):
+            yield (key,), f"{key} is for agents: name an agent or a plan, or drop it"
     for key in ("agent", "task", "workflow"):
         name = getattr(work, key)
         if name is not None and is_expression(name):

@@ -6,7 +6,7 @@ JSON would refuse or alter (a NUL character, a naive deadline, a tuple) is refus
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import Any, Literal, Self
 from uuid import UUID, uuid4
@@ -139,6 +139,19 @@ class SecurityRequirements(BaseModel):
     level: SecurityLevel = SecurityLevel.INTERNAL
     allowed_tools: SetOf[FilledText] = Field(default_factory=set)
     network: bool = False
+
+    @classmethod
+    def covering(cls, parts: Iterable[SecurityRequirements]) -> Self:
+        """Return the least that allows everything that one of the parts does."""
+        known = list(parts)
+        levels = list(SecurityLevel)
+        return cls(
+            level=max(
+                (one.level for one in known), key=levels.index, default=SecurityLevel.INTERNAL
+            ),
+            allowed_tools={tool for one in known for tool in one.allowed_tools},
+            network=any(one.network for one in known),
+        )
 
 
 class RetryPolicy(BaseModel):

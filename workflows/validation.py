@@ -6,7 +6,6 @@ own, its subtasks wait only for each other, and none of them may do more than it
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -14,6 +13,7 @@ from uuid import UUID
 
 from workflows.errors import CycleError, InvalidTask, UnknownCapability, UnknownDependency
 from workflows.graph import TaskGraph
+from workflows.problem import nearest
 from workflows.task import Capability, SecurityLevel, Task
 
 __all__ = ["MAX_NESTING", "check_task", "is_complex", "task_graph"]
@@ -59,13 +59,15 @@ def check_task(
     now: datetime,
     capabilities: Collection[Capability] | None,
     task_names: Collection[str] | None,
+    tools: Collection[str] | None = None,
     known: Collection[UUID] = (),
 ) -> None:
     """Raise a precise `InvalidTask` unless the task and everything below it can be accepted.
 
-    `now` is an aware time. `capabilities` are those of all agents and `task_names` all registered
-    Celery tasks; None leaves that check out. `known` are tasks that were handed in before, on which
-    subtasks may depend too; the root's own dependencies are the caller's to look up.
+    `now` is an aware time. `capabilities` are those of all agents, `task_names` all
+    registered Celery tasks and `tools` all that agents may have; None leaves that check out. `known` are
+    tasks that were handed in before, on which subtasks may depend too; the root's own dependencies are
+    the caller's to look up.
     """
     seen: set[UUID] = set()
     stack = [(task, 0)]
@@ -84,6 +86,7 @@ def check_task(
         _check_work(current, task_names)
         _check_key(current)
         _check_capabilities(current, capabilities)
+        _check_tools(current, tools)
         if current.id in current.dependencies:
             raise CycleError(f"task {current.id} depends on itself: drop that dependency")
         if current.subtasks:
@@ -131,8 +134,7 @@ def _check_work(task: Task, task_names: Collection[str] | None) -> None:
             "drop those, or describe the work instead of naming it"
         )
     if task_names is not None and name not in task_names:
-        nearest = difflib.get_close_matches(name, task_names, n=1, cutoff=0.5)
-        advice = f"did you mean {nearest[0]!r}?" if nearest else "import its module in the settings"
+        advice = nearest(name, task_names, "import its module in the settings")
         raise InvalidTask(f"no Celery task is registered as {name!r}: {advice}")
 
 
@@ -153,6 +155,14 @@ def _check_capabilities(task: Task, capabilities: Collection[Capability] | None)
             f"no agent is capable of {', '.join(missing)}: the agents know {known}; "
             "require one of those or add an agent"
         )
+
+
+def _check_tools(task: Task, tools: Collection[str] | None) -> None:
+    if tools is None:
+        return
+    for tool in sorted(task.security_requirements.allowed_tools):
+        if tool not in tools:
+            raise InvalidTask(f"allowed_tools names {tool!r}, no tool: {nearest(tool, tools)}")
 
 
 def _check_subtask(subtask: Task, parent: Task) -> None:

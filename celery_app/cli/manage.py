@@ -26,7 +26,7 @@ def config() -> None:
 
 @config.command()
 def check() -> None:
-    """Read all settings and the roster of agents, and say whether they can be used.
+    """Read all settings, the roster of agents and your own tools, and say whether they can be used.
 
     A fault is told with the file and line, or the environment variable, that it stands in.
 
@@ -37,9 +37,12 @@ def check() -> None:
     from agents.agent_manager import AgentManager
     from celery_app.cli.doctor import source
     from celery_app.stack.profile import current_settings
+    from celery_app.tool_settings import catalogue_of
 
     settings = current_settings()
-    AgentManager.load(settings.agents_file)
+    tools = catalogue_of(settings.tools)
+    tools.check()
+    AgentManager.load(settings.agents_file, tools.names)
     click.echo(f"ok: {source()}")
 
 

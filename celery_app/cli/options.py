@@ -31,6 +31,7 @@ __all__ = [
     "priority",
     "resources",
     "resources_of",
+    "tools",
 ]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -240,6 +241,20 @@ def output(command: Command) -> Command:
         type=SCHEMA,
         metavar="SCHEMA",
         help="The result as JSON of this schema, given as JSON or as @FILE.",
+    )(command)
+
+
+def tools(command: Command) -> Command:
+    """Give a command the options `--tool NAME ...` and `--network`."""
+    command = click.option(
+        "--network", is_flag=True, help="Tools that need the network may be used as well."
+    )(command)
+    return click.option(
+        "--tool",
+        "tools",
+        metavar="NAME",
+        multiple=True,
+        help="A tool that its agents may use; may be given several times.",
     )(command)
 
 

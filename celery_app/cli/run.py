@@ -31,6 +31,7 @@ __all__ = ["run"]
 @options.priority
 @options.deadline
 @options.output
+@options.tools
 @click.option(
     "--timeout",
     type=options.SECONDS,
@@ -46,6 +47,8 @@ def run(
     priority: str,
     deadline: datetime | None,
     output: options.JsonObject | None,
+    tools: tuple[str, ...],
+    network: bool,
     timeout: float | None,
     as_json: bool,
 ) -> None:
@@ -74,6 +77,8 @@ def run(
         deadline=deadline,
         plan=plan,
         output=output,
+        tools=tools,
+        network=network,
     )
     see_through(handle, TASK, timeout, as_json)
 

@@ -41,6 +41,7 @@ __all__ = ["print_state", "submit"]
     "--concurrency-key", metavar="TEXT", help="Of tasks with one such key one runs at a time."
 )
 @options.output
+@options.tools
 @options.resources
 @options.as_json
 def submit(
@@ -56,6 +57,8 @@ def submit(
     key: str | None,
     concurrency_key: str | None,
     output: options.JsonObject | None,
+    tools: tuple[str, ...],
+    network: bool,
     project: str | None,
     as_json: bool,
     **resources: Any,
@@ -68,10 +71,13 @@ def submit(
       ai-agent task submit --task chore.sleep --arg 2.5
       ai-agent task submit --graph graph.json
       ai-agent task submit "Name five rivers" --output '{"type": "array", "maxItems": 5}'
+      ai-agent task submit "What is 12.5 % of 840?" --tool calculate
     """
     _check_choice(description, name, graph, bool(args or kwargs))
     if output is not None and graph is not None:
         raise click.UsageError("--output goes to one task; write output into the tasks of --graph")
+    if (tools or network) and (graph is not None or name is not None):
+        raise click.UsageError("--tool and --network go to a job in words; give a DESCRIPTION")
     from celery_app.cli.system import open_client
 
     client = open_client()
@@ -98,6 +104,8 @@ def submit(
             concurrency_key=concurrency_key,
             resources=asked,
             output=output,
+            tools=tools,
+            network=network,
         )
     if as_json:
         print_state(handle, as_json=True)

@@ -52,6 +52,8 @@ def print_task(document: JsonObject) -> None:
         _print_subtasks(document)
     for call in document["calls"]:
         click.echo(_call(call))
+    for call in document["tool_calls"]:
+        click.echo(_tool_call(call))
     if document["result"] is not None:
         click.echo(f"\nresult\n{_shortened(document['result'])}")
 
@@ -86,6 +88,12 @@ def _call(call: JsonObject) -> str:
     number = f"call {call['try']}.{call['number']}"
     tokens = f"{call['prompt_tokens']} read, {call['generated_tokens']} written"
     return f"{number}  {call['model']} at {call['host']}  {call['seconds']:.1f} s  {tokens}"
+
+
+def _tool_call(call: JsonObject) -> str:
+    given = one_line(f"{call['tool']} {call['arguments']}", 120)
+    came = f"refused: {call['refused']}" if call["refused"] else call["result"]
+    return f"tool {call['try']}.{call['number']}  {given}  →  {one_line(came, 200)}"
 
 
 def _shortened(result: Any) -> str:

@@ -14,7 +14,16 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from celery_app.celery import agent_manager, choose_agent, graphs, guard, queue, store, task_names
+from celery_app.celery import (
+    agent_manager,
+    choose_agent,
+    graphs,
+    guard,
+    queue,
+    store,
+    task_names,
+    tool_catalogue,
+)
 from celery_app.errors import UnknownTask
 from celery_app.orchestrator.standing import why_not_running
 from celery_app.queues import PriorityQueue
@@ -25,6 +34,7 @@ from celery_app.store.journal import JournalStore
 from celery_app.store.records import TaskRecord
 from celery_app.store.runs import RunStore
 from celery_app.store.tasks import TaskStore
+from celery_app.store.tool_calls import ToolCallStore
 from celery_app.worker.binding import limits
 from celery_app.worker.blueprint import draw
 from workflows.errors import IllegalTransition, UnknownDependency
@@ -118,7 +128,7 @@ class TaskManager:
         return self._store.get(str(task_id))
 
     def tree(self, task_id: UUID | str) -> dict[str, Any]:
-        """Return a task's public document, its plan and model calls, all descendants under ``tasks``.
+        """Return a task's public document, its plan, model and tool calls, all descendants under ``tasks``.
 
         ``reason`` says why it is not running, and ``budgets`` what it may use up.
 
@@ -133,6 +143,7 @@ class TaskManager:
             "budgets": [asdict(budget) for budget in self._budgets.of(root.budgets)],
             "plan": self._store.plan_of(root.id),
             "calls": JournalStore(self._store.database).calls(root.id),
+            "tool_calls": ToolCallStore(self._store.database).calls(root.id),
             "tasks": [record.as_json() for record in below],
         }
 
@@ -185,6 +196,7 @@ class TaskManager:
             now=datetime.now(UTC),
             capabilities=agent_manager().capabilities,
             task_names=task_names(),
+            tools=tool_catalogue().names,
             known=self._outside(task),
         )
         limits().check(task)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from uuid import UUID
 
-from celery_app.celery import agent_manager, settings, task_names
+from celery_app.celery import agent_manager, settings, task_names, tool_catalogue
 from celery_app.errors import ConfigurationError
 from workflows.definitions import load
 from workflows.errors import InvalidWorkflow
@@ -137,4 +137,5 @@ class WorkflowFiles(Mapping[UUID, Workflow]):
             capabilities={str(each) for each in agents.capabilities},
             tasks=tasks,
             workflows={*self.names, name},
+            tools=tool_catalogue().names,
         )

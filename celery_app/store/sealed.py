@@ -59,6 +59,7 @@ SEALED = (
     *_columns("task", ["id"], "spec", "result", "error"),
     *_columns("plan", ["task_id", "version"], "body"),
     *_columns("model_call", ["task_id", "try", "number"], "reply"),
+    *_columns("tool_call", ["task_id", "try", "number"], "payload"),
     *_columns("definition", ["digest"], "body"),
     *_columns("run", ["id"], "context", "inputs", "event"),
     *_columns("approval", ["task_id"], "question", "late_result", "late_error"),

@@ -53,7 +53,7 @@ class ModelWatch:
         self._pool = pool
         self._interval = interval
         self._on_look = on_look
-        self._needs = needs_of((profile.model, profile.options) for profile in profiles)
+        self._needs = needs_of(profiles)
         self._models = _by_queue(profiles)
         self._findings: deque[Finding] = deque(maxlen=_FINDINGS_KEPT)
         self._readiness = Readiness(may_pull, keep_alive, self._note)

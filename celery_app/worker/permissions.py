@@ -10,7 +10,7 @@ from celery_app.celery import guard_of, policy, store
 from celery_app.security.policy import Request
 from workflows.task import Task
 
-__all__ = ["allowed_agents", "require_run"]
+__all__ = ["allowed_agents", "require_run", "why_denied"]
 
 
 def require_run(task: Task, agent: str) -> None:
@@ -23,6 +23,14 @@ def require_run(task: Task, agent: str) -> None:
     worker = guard_of(f"worker:{socket.gethostname()}")
     worker.require("task.run", f"agent:{agent}", needed, level)
     guard_of(f"agent:{agent}").require("task.run", f"task:{task.id}", needed, level)
+
+
+def why_denied(task: Task, agent: str, tool: str) -> str | None:
+    """Return why an agent may not use a tool for a task, by the policy; None if it may."""
+    needed, level = task.required_capabilities, task.security_requirements.level
+    wanted = Request("tool.use", f"tool:{tool}", frozenset(map(str, needed)), level)
+    decision = policy().decide(f"agent:{agent}", wanted)
+    return None if decision.allowed else f"the policy denies it: {decision.why}"
 
 
 def allowed_agents(

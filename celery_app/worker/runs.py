@@ -198,6 +198,7 @@ class StepTasks:
                 "required_capabilities": work.capabilities,
                 "inputs": [{"name": key, "text": _text(text)} for key, text in given.items()],
                 "plan": plan is not None,
+                "security_requirements": {"allowed_tools": work.tools, "network": work.network},
             }
         return Task.read(fields)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 from celery import shared_task
-from kombu.utils.json import dumps
 
 from agents.model import Usage
 from celery_app.celery import agent_manager, choose_agent, database, graphs, store
@@ -22,6 +21,7 @@ from celery_app.worker.blueprint import draw_subtasks
 from celery_app.worker.execution import Execution, this_execution
 from celery_app.worker.journal import JournalledModel
 from celery_app.worker.permissions import allowed_agents, require_run
+from celery_app.worker.tools import text_of, title_of, toolbox_of
 from workflows.state import TaskState
 from workflows.task import Task, TaskInput
 
@@ -53,15 +53,14 @@ def run(**_: Any) -> Any:
         model=_model(execution),
         cancel=execution.lease.ended,
         tries=claim.tries,
+        toolbox=toolbox_of(task, agent.profile, execution.lease),
     )
     execution.tokens = _tokens(answer.usage)
     return answer.value
 
 
 def _as_input(record: TaskRecord) -> TaskInput:
-    title = record.spec.get("metadata", {}).get("title")
-    text = record.result if isinstance(record.result, str) else dumps(record.result, indent=2)
-    return TaskInput(name=title or record.spec.get("description") or record.id, text=text)
+    return TaskInput(name=title_of(record), text=text_of(record))
 
 
 @shared_task(name="task.plan")

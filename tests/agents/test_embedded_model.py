@@ -10,8 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from agents.agent import Agent
 from agents.agent_manager import AgentManager
+from agents.errors import ModelRefused
 from agents.ollama import OllamaModel
+from agents.tool import Tool
+from agents.toolbox import Bounds, Toolbox
+from agents.tools.arithmetic import calculate
 from celery_app.stack.weights import locate
 from workflows.task import Task, TaskInput
 
@@ -85,3 +90,15 @@ def test_results_become_one_text(model: OllamaModel) -> None:
     opening, *sections = answer.value.split("\n\n## ")
     assert opening.startswith("**In short:** The ")
     assert sections == [f"{one.name}\n\n{one.text}" for one in results]
+
+
+def test_it_cannot_call_tools_but_chooses_them_by_schema(model: OllamaModel) -> None:
+    task = Task(description="What is 840 * 12.5 / 100? Use calculate.")
+    analyst = AgentManager().get_agent("analyst").profile
+    box = Toolbox([Tool.of(calculate)], bounds=Bounds(rounds=3))
+    native = Agent(analyst.model_copy(update={"tool_form": "native"}))
+    with pytest.raises(ModelRefused, match="give its agents tool_form: schema"):
+        native.perform(task, model=model, toolbox=box)
+    assert Agent(analyst).perform(task, model=model, toolbox=box).value.strip()
+    assert box.calls
+    assert all(result.refused is None for _, result in box.calls)

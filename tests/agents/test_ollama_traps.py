@@ -110,7 +110,7 @@ class TestAWholeReply:
         OllamaModel([server.host], keep_alive="3m").chat(request)
         (asked,) = server.requests
         assert (asked.method, asked.path) == ("POST", "/api/chat")
-        assert asked.body.pop("messages") == [asdict(message) for message in QUESTION.messages]
+        assert asked.body.pop("messages") == [message.to_json() for message in QUESTION.messages]
         assert asked.body.pop("tools", []) == []
         assert asked.body == {
             "model": "tiny", "stream": True, "think": False, "format": schema,

@@ -5,10 +5,12 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
 from agents.model import ChatOptions
+from agents.profile import AgentProfile, AgentType
 from agents.readiness import Finding, Need, Readiness, needs_of
 from agents.sight import answers, look_at
 from tests.agents.ollama_server import Answer, End, OllamaServer, line, refusal
@@ -104,12 +106,22 @@ def test_a_host_that_fails_is_told(serve: Serve) -> None:
     assert "out of memory" in finding.text
 
 
+def profile(model: str, num_ctx: int = 4096, **more: Any) -> AgentProfile:
+    options = ChatOptions(num_ctx=num_ctx)
+    return AgentProfile(name="ann", type=AgentType.WRITER, model=model, options=options, **more)
+
+
 def test_a_model_is_needed_once() -> None:
-    options = ChatOptions(num_ctx=2048)
-    assert needs_of([("a", options), ("b", ChatOptions()), ("a", options)]) == [
-        Need("a", 2048),
-        Need("b", 4096),
-    ]
+    profiles = [profile("a", 2048), profile("b"), profile("a", tools=("calculate",))]
+    assert needs_of(profiles) == [Need("a", 2048, tools=True), Need("b", 4096)]
+    assert not needs_of([profile("a", tools=("calculate",), tool_form="schema")])[0].tools
+
+
+def test_a_model_that_is_to_call_tools_and_cannot_is_told(serve: Serve) -> None:
+    server = serve(*seen("tiny"), TEXT, LOADED, *seen("tiny"))
+    finding = prepared(server, need=Need("tiny", 4096, tools=True))[0]
+    assert not finding.well
+    assert "cannot call tools: give its agents tool_form: schema" in finding.text
 
 
 class TestALook:

@@ -86,11 +86,21 @@ def test_the_commented_additions_of_the_shipped_file_are_known(tmp_path: Path) -
     assert settings.recovery.enabled
     assert settings.limits["agent:writer"].per_second == 100 / 60
     assert settings.worker.pool == "threads"
+    assert settings.tools.folders == [Path("/srv/notes")]
+    assert settings.tools.hosts[1:] == ["*.example.org", "localhost:8080"]
+    assert (settings.tools.largest, settings.tools.rounds, settings.tools.timeout) == (65536, 6, 20)
+    assert settings.tools.imports == ["shop.tools.stock_of"]
     assert settings.agents_file == tmp_path / "agents.yaml"
     assert settings.workflows_dir == tmp_path / "workflows"
     assert settings.webhooks["shop"].secret == "secret"
     assert settings.ollama_hosts[1:] == ["http://gpu2:11434", "https://models.example.org"]
     assert settings.components.message_bus.unix_socket == Path("/run/redis/redis.sock")
+
+
+def test_no_tool_reaches_anything_unless_it_is_named(tmp_path: Path) -> None:
+    tools = load(tmp_path, "").tools
+    assert (tools.folders, tools.hosts, tools.imports) == ([], [], [])
+    assert load(tmp_path, "tools: {folders: [notes]}").tools.folders == [tmp_path / "notes"]
 
 
 @pytest.mark.parametrize(
@@ -126,6 +136,13 @@ def test_the_commented_additions_of_the_shipped_file_are_known(tmp_path: Path) -
             ":3: resources.memory.total_limit is 'many'",
         ),
         ("resources: {cpu: {limit_per_agent: 9}}", "limit_per_agent is more than cpu.total_limit"),
+        (
+            "tools:\n  hosts: ['https://example.org']\n",
+            "system.yaml:2: tools.hosts.0 is 'https://example.org': write a host as example.org,",
+        ),
+        ("tools:\n  folder: [x]\n", "tools.folder is not a known key: did you mean tools.folders?"),
+        ("tools: {rounds: 0}", "tools.rounds is 0: input should be greater than 0"),
+        ("tools: {largest: much}", "tools.largest is 'much'"),
         ("leases: {seconds: 6, renew_seconds: 5}", "renew_seconds must be at most half of seconds"),
         (
             "components: {ollama: {hosts: ['http://u:secret@h']}}",

@@ -1,4 +1,4 @@
-"""A worker that stood still between looking for a recorded answer and asking for it asks nothing."""
+"""A worker that stood still before it asks a model or calls a tool does neither."""
 
 from __future__ import annotations
 
@@ -9,13 +9,18 @@ from uuid import uuid4
 import pytest
 
 from agents.errors import CallCancelled
-from agents.model import ChatRequest, Message
+from agents.model import ChatRequest, Message, ToolCall
 from agents.ollama import OllamaModel
+from agents.tool import Tool
+from agents.toolbox import Toolbox
 from celery_app.client import Client
+from celery_app.errors import LeaseLost
 from celery_app.store.journal import JournalStore
 from celery_app.store.records import Claim
+from celery_app.store.tool_calls import ToolCallStore
 from celery_app.worker.journal import JournalledModel
 from celery_app.worker.leases import Lease, LeaseKeeper
+from celery_app.worker.tools import JournalledCalls
 from tests.faults.model import AnsweringModel
 
 QUESTION = ChatRequest("smollm2:135m", (Message("user", "Say whether it is so."),))
@@ -73,6 +78,35 @@ def test_without_the_look_at_its_lease_it_asks(lost: Lease, model: AnsweringMode
     lost.sure_until = float("inf")
     ask(model, lost)
     assert len(model.asked) == 1
+
+
+def use_a_tool(lease: Lease) -> list[str]:
+    """Call a tool as a task does; return what the tool has heard."""
+    from celery_app.celery import database
+
+    heard: list[str] = []
+
+    def note(text: str) -> None:
+        """Note a text."""
+        heard.append(text)
+
+    calls = JournalledCalls(ToolCallStore(database), lease)
+    box = Toolbox([Tool.of(note)], ledger=calls, cancel=lease.ended)
+    try:
+        box.call(ToolCall("note", '{"text": "a"}'))
+    finally:
+        assert len(ToolCallStore(database).calls(lease.claim.id)) == len(heard)
+    return heard
+
+
+def test_it_calls_no_tool(lost: Lease) -> None:
+    with pytest.raises(LeaseLost, match="belongs to another worker: its tools are not called"):
+        use_a_tool(lost)
+
+
+def test_without_the_look_at_its_lease_it_calls_one(lost: Lease) -> None:
+    lost.sure_until = float("inf")
+    assert use_a_tool(lost) == ["a"]
 
 
 def test_a_lease_that_nobody_took_is_simply_renewed(client: Client, model: AnsweringModel) -> None:

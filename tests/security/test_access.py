@@ -167,6 +167,14 @@ def test_a_task_is_refused_where_it_would_run() -> None:
         require_run(secret, "outside")
 
 
+def test_a_tool_is_not_given_to_an_agent_that_the_policy_denies_it() -> None:
+    task = Task(description="x", security_requirements=SecurityRequirements(level="internal"))
+    assert permissions.why_denied(task, "writer", "read_file") is None
+    why = permissions.why_denied(task, "writer", "http_get")
+    assert why is not None
+    assert why.startswith("the policy denies it: deny by the rule at ")
+
+
 def test_a_plan_is_made_for_agents_that_the_asker_may_ask(client: Client) -> None:
     profiles = celery.agent_manager().profiles
     task = Task(description="x")

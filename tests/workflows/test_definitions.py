@@ -144,6 +144,7 @@ KNOWN = Registry(
     capabilities={"writing"},
     tasks={"chore.echo", "chore.sleep"},
     workflows={"publish-report"},
+    tools={"calculate"},
 )
 
 HEAD = "name: x\nsteps:\n"
@@ -192,6 +193,10 @@ def test_a_bad_file_is_told_with_file_line_step_and_what_to_do(name: str) -> Non
         ("capabilities: [data], prompt: p", "there is no capability 'data': there is writing"),
         ("task: chore.ecko", "there is no task 'chore.ecko': did you mean 'chore.echo'?"),
         ("workflow: other", "there is no workflow 'other': there is publish-report"),
+        (
+            "agent: writer, prompt: p, tools: [calculato]",
+            "there is no tool 'calculato': did you mean 'calculate'?",
+        ),
         (
             "task: chore.echo, compensate: {task: zzz}",
             "there is no task 'zzz': there is chore.echo,",

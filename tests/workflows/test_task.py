@@ -196,3 +196,14 @@ def _words(value: Any) -> list[str]:
     if isinstance(value, dict):
         return [word for item in value.items() for part in item for word in _words(part)]
     return [word for part in value for word in _words(part)] if isinstance(value, list) else []
+
+
+def test_requirements_cover_those_of_parts() -> None:
+    parts = [
+        SecurityRequirements(level="public", allowed_tools={"a"}),
+        SecurityRequirements(level="secret", allowed_tools={"b"}, network=True),
+    ]
+    assert SecurityRequirements.covering(parts) == SecurityRequirements(
+        level="secret", allowed_tools={"a", "b"}, network=True
+    )
+    assert SecurityRequirements.covering([]) == SecurityRequirements()

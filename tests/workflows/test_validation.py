@@ -174,6 +174,17 @@ def test_a_subtask_may_do_as_much_as_its_parent() -> None:
     check(Task(description="x", subtasks=[part(1, **same), part(2)], **same))
 
 
+def test_a_tool_that_there_is_not_is_told_with_the_nearest() -> None:
+    inner = part(1, security_requirements=SecurityRequirements(allowed_tools={"serch"}))
+    same = inner.security_requirements
+    task = Task(description="x", security_requirements=same, subtasks=[inner])
+    known = {"search", "calculate"}
+    with pytest.raises(InvalidTask, match=r"allowed_tools names 'serch'.*did you mean 'search'\?"):
+        check_task(task, now=NOW, capabilities=None, task_names=None, tools=known)
+    check_task(task, now=NOW, capabilities=None, task_names=None)
+    check_task(task, now=NOW, capabilities=None, task_names=None, tools={"serch"})
+
+
 def test_dependencies_known_elsewhere_are_left_out_of_the_graph() -> None:
     graph = task_graph([part(1, 0), part(2, 0, 1)], known={IDS[0]})
 
