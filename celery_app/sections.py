@@ -45,7 +45,10 @@ __all__ = [
 def _beside(path: Path, info: ValidationInfo) -> Path:
     context: dict[str, Any] = info.context or {}
     folder: Path = context.get("folder", Path())
-    return folder / path.expanduser()
+    try:
+        return folder / path.expanduser()
+    except RuntimeError:
+        raise ValueError("there is no such home folder: write the whole path") from None
 
 
 FilePath = Annotated[Path, AfterValidator(_beside)]
