@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from celery_app.errors import ConfigurationError
+from celery_app.redaction import keep_secret
 from celery_app.sizes import Size
 from celery_app.urls import http_url
 
@@ -88,6 +89,7 @@ class Protected(Section):
                     f"password_file {self.password_file} cannot be read ({error}):"
                     " write the password into it, readable by this user alone"
                 ) from error
+            keep_secret(text)
             self._password = SecretStr(text)
         return self
 

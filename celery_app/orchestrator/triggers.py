@@ -248,7 +248,7 @@ def check_signature(name: str, body: bytes, signature: str, now: datetime) -> st
     secret = settings.webhooks[name].secret
     if not secret:
         raise ConfigurationError(
-            f"webhook {name} has no secret: write one into its password_file in system.yaml"
+            f"webhook {name} has no secret; write one into its password_file in system.yaml"
         )
     if len(body) > LONGEST_BODY:
         raise InvalidInputs(

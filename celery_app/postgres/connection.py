@@ -54,6 +54,8 @@ def _engine(url: str) -> Engine:
                 pool_size=8,
                 max_overflow=32,
                 pool_reset_on_return=None,
+                # Its errors name what was stored otherwise.
+                hide_parameters=True,
                 connect_args={"connect_timeout": 5, "application_name": "ai-agent"},
             )
         return _engines[key]
