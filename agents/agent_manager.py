@@ -11,7 +11,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Self
 
-import yaml
 from pydantic import ValidationError
 
 from agents.agent import Agent
@@ -19,8 +18,10 @@ from agents.errors import InvalidRoster, UnknownAgent
 from agents.planner import PlannerAgent
 from agents.profile import AgentProfile, AgentType
 from workflows.errors import UnknownCapability
-from workflows.problem import nearest
+from workflows.problem import nearest, shown
+from workflows.source import Source
 from workflows.task import Capability, Task, TaskType
+from workflows.text_file import read_text
 
 __all__ = ["AgentManager"]
 
@@ -57,9 +58,10 @@ class AgentManager:
         if isinstance(source, str):
             return cls(_profiles(source, "the roster"), tools)
         try:
-            return cls(_profiles(source.read_text("utf-8"), str(source)), tools)
-        except (OSError, UnicodeDecodeError) as error:
-            raise InvalidRoster(f"the roster {source} cannot be read: {error}") from error
+            text = read_text(source)
+        except ValueError as error:
+            raise InvalidRoster(f"the roster {source} {error}") from error
+        return cls(_profiles(text, str(source)), tools)
 
     @classmethod
     def load(cls, path: Path | None, tools: Collection[str] | None = None) -> Self:
@@ -144,11 +146,10 @@ def _built_in() -> list[AgentProfile]:
 
 def _profiles(text: str, name: str) -> list[AgentProfile]:
     """Read the agents of a roster; `defaults` are values for all of them."""
-    try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        words = " ".join(str(error).split())
-        raise InvalidRoster(f"{name} is not YAML: {words}") from error
+    source = Source.read(text, name)
+    if source.problems:
+        raise InvalidRoster(str(source.problems[0]))
+    data = source.values
     if not isinstance(data, dict) or not isinstance(data.get("agents"), dict):
         raise InvalidRoster(f"{name} lists no agents: begin with `agents:` and their names")
     if unknown := sorted(map(str, data.keys() - {"agents", "defaults"})):
@@ -172,7 +173,7 @@ def _profile(key: object, defaults: dict[str, Any], own: dict[str, Any], name: s
         fault = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in fault["loc"])
         raise InvalidRoster(
-            f"{name}: agent {key!r}: {where} {str(fault['input'])[:60]!r}: {fault['msg']}"
+            f"{name}: agent {key!r}: {where} {shown(fault['input'])}: {fault['msg']}"
         ) from error
 
 
@@ -180,5 +181,5 @@ def _section(value: Any, where: str) -> dict[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise InvalidRoster(f"{where} is {str(value)[:60]!r}: give keys and values")
+        raise InvalidRoster(f"{where} is {shown(value)}: give keys and values")
     return value

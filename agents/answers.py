@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import islice
 from typing import Any, Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -22,12 +23,15 @@ from agents.context import ensure_fits
 from agents.errors import ReplyTruncated, UnreadableAnswer
 from agents.model import ChatModel, ChatRequest, Message, Reply
 from agents.prompt import Prompt
+from workflows.json_text import read_json, read_json_in
 
 __all__ = ["Form", "Path", "ask", "ask_text", "find_json", "in_words", "paths"]
 
 T = TypeVar("T")
 
 _RETRY_PENALTY = 1.05
+#: Places in an answer at which JSON may begin, of those that are tried: each may take a look at the rest.
+_MOST_PLACES = 200
 _FENCE = re.compile(r"```(?:json)?\s*\n(.*?)```", re.DOTALL | re.IGNORECASE)
 
 
@@ -126,16 +130,15 @@ def find_json(text: str) -> tuple[Any, bool]:
     Raises ValueError, in words for the model, when there is none.
     """
     try:
-        return json.loads(text), False
-    except ValueError:
+        return read_json(text), False
+    except json.JSONDecodeError:
         pass
-    candidates = [found[1] for found in _FENCE.finditer(text)]
-    decoder = json.JSONDecoder()
+    candidates = [found[1] for found in islice(_FENCE.finditer(text), _MOST_PLACES)]
     for candidate in [*candidates, text]:
-        for start in re.finditer(r"[{\[]", candidate):
+        for start in islice(re.finditer(r"[{\[]", candidate), _MOST_PLACES):
             try:
-                return decoder.raw_decode(candidate, start.start())[0], True
-            except ValueError:
+                return read_json_in(candidate, start.start()), True
+            except json.JSONDecodeError:
                 continue
     raise ValueError("it is not JSON, or not all of it")
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from agents import plan_gate
 from agents.answers import Form
@@ -22,6 +22,7 @@ from agents.model import Message
 from agents.prompt import Prompt
 from agents.vocabulary import ACTIONS, ENDINGS, Staff
 from workflows.plan import PlanStep
+from workflows.problem import shown
 
 __all__ = ["PlanQuestion", "job_of", "keyed", "outline", "parts_steps", "split_job"]
 
@@ -30,6 +31,9 @@ _TITLE = {"type": "string", "minLength": 8, "maxLength": _LONGEST_TITLE}
 _MOST_STEPS = 5
 _FEWEST_STEPS = 3
 _STEP_TOKENS = 30
+_KINDS: dict[type, str] = {int: "numbers", str: "names"}
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -134,8 +138,8 @@ def keyed(job: str, parts: Sequence[str], staff: Staff) -> PlanQuestion:
                 title=title,
                 description=f"{title}. {job_of(job)}",
                 agent=str(entry.get("agent")),
-                needs=sorted({int(number) for number in entry.get("needs") or []}),
-                input_names=list(entry.get("inputs") or []),
+                needs=sorted(set(_list(entry, "needs", int))),
+                input_names=_list(entry, "inputs", str),
             )
             for title, entry in zip(titles, entries, strict=True)
         ]
@@ -178,6 +182,13 @@ def _dict(data: Any) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise ValueError("it is not a JSON object of the steps")  # noqa: TRY004 - see Form
     return data
+
+
+def _list(entry: dict[str, Any], key: str, kind: type[T]) -> list[T]:
+    values = entry.get(key) or []
+    if not isinstance(values, list) or not all(type(value) is kind for value in values):
+        raise ValueError(f"{key} of a step is {shown(values)}, not a list of {_KINDS[kind]}")
+    return values
 
 
 def _in_order(answer: dict[str, Any]) -> list[tuple[int, Any]]:

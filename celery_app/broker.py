@@ -13,6 +13,7 @@ from kombu import Connection
 from kombu.transport import TRANSPORT_ALIASES, redis
 
 from celery_app import codec
+from celery_app.redaction import redacted_values
 from celery_app.security.vault import Vault
 
 __all__ = ["App", "Channel", "Transport"]
@@ -46,6 +47,11 @@ TRANSPORT_ALIASES[_ALIAS] = f"{__name__}:{Transport.__name__}"
 
 class SendingConnection(Connection):
     """A connection that shows the address as it was given; Flower asks it which broker this is."""
+
+    def info(self) -> dict[str, Any]:
+        """Return what it is made of; of a unix socket the name of the host is the whole URL."""
+        shown: dict[str, Any] = redacted_values(dict(super().info()))
+        return shown
 
     def as_uri(self, *args: Any, **kwargs: Any) -> str:
         """Return the address."""

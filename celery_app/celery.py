@@ -26,6 +26,7 @@ from celery_app.postgres.bootstep import ResultBackendStep
 from celery_app.postgres.connection import Database
 from celery_app.postgres.migrate import migrate
 from celery_app.queues import DEFAULT_QUEUE, PRIORITY_STEPS, PriorityQueue, all_queues
+from celery_app.redaction import Address, guard_logs
 from celery_app.security.guard import Guard, Subject
 from celery_app.security.keys import KeyRing
 from celery_app.security.policy import Policy
@@ -57,8 +58,8 @@ INCLUDE = (
 def celery_options(settings: SystemSettings) -> dict[str, Any]:
     """Return Celery's configuration; the reasons stand beside what is not a default."""
     return {
-        "broker_url": settings.broker_url,
-        "result_backend": f"agentpg+{settings.database_url}",
+        "broker_url": Address(settings.broker_url),
+        "result_backend": Address(f"agentpg+{settings.database_url}"),
         "include": [*INCLUDE, *settings.imports],
         "task_default_queue": DEFAULT_QUEUE,
         "task_queues": all_queues(AgentType),
@@ -108,6 +109,10 @@ def celery_options(settings: SystemSettings) -> dict[str, Any]:
         "enable_utc": True,
     }
 
+
+if click.get_current_context(silent=True) is not None:
+    # A process of ours: `celery -A celery_app ...`. Somebody else's program logs as it likes.
+    guard_logs()
 
 settings = current_settings()
 _encryption = settings.security.encryption

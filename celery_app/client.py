@@ -33,12 +33,11 @@ from workflows.task import (
     TaskInput,
     TaskType,
 )
+from workflows.text_file import read_text
 from workflows.workflow import Workflow
 
 #: What a step is taken to need until an agent has been measured.
 _UNMEASURED = CallEstimate(prompt=500, generated=100, seconds=5.0)
-#: Bytes of the largest file that is taken as an input.
-LONGEST_INPUT = 1_000_000
 
 
 class Client:
@@ -312,22 +311,9 @@ def read_input(path: Path) -> TaskInput:
         InvalidTask: It is missing, unreadable, no text, empty or larger than a million bytes.
     """
     try:
-        size = path.stat().st_size
-        content = path.read_bytes() if size <= LONGEST_INPUT else b""
-    except OSError as error:
-        raise InvalidTask(
-            f"input {path}: {error.strerror or error}; give a readable file"
-        ) from error
-    if size > LONGEST_INPUT:
-        raise InvalidTask(
-            f"input {path} has {size:,} bytes and at most {LONGEST_INPUT:,} are read: split it"
-        )
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InvalidTask(
-            f"input {path} is not text in UTF-8 (byte {error.start}); convert it to text first"
-        ) from error
+        text = read_text(path)
+    except ValueError as error:
+        raise InvalidTask(f"input {path} {error}") from error
     if "\0" in text or not text.strip():
         raise InvalidTask(f"input {path} is {'binary' if text else 'empty'}; give a text file")
     return TaskInput(name=path.name, text=text)

@@ -26,6 +26,7 @@ from kombu.serialization import register
 from kombu.utils.json import dumps
 
 from celery_app.errors import Unsealed
+from celery_app.redaction import redacted_values
 from celery_app.security.vault import Vault, decode, encode
 
 __all__ = ["SEALED", "ClosedEvents", "ClosedMessages", "ClosedRequest", "check", "use"]
@@ -125,7 +126,7 @@ class ClosedDispatcher(EventDispatcher):
         """Send an event."""
         if self.app.vault.is_closed and type.startswith("task-"):
             fields = _closed(fields)
-        return super().send(type, *args, **fields)
+        return super().send(type, *args, **redacted_values(fields))
 
 
 def _closed(fields: dict[str, Any]) -> dict[str, Any]:
@@ -155,4 +156,4 @@ class ClosedRequest(Request):
     def info(self, safe: bool = False) -> dict[str, Any]:
         """Return what ``celery inspect active`` and others show."""
         shown: dict[str, Any] = super().info(safe=safe or self.app.vault.is_closed)
-        return shown
+        return {name: redacted_values(value) for name, value in shown.items()}

@@ -5,6 +5,7 @@ AgentSystemError (workflows.errors)
 ├── ServiceUnavailable     Postgres, Redis or Ollama does not answer: exit 4
 ├── PermissionDenied       the policy says no: exit 3
 ├── UnknownTask            no task has that id
+├── Unstorable             a value has a part that Postgres or JSON cannot hold: exit 2
 ├── TaskFailed             the work was tried and failed: exit 1
 │   ├── UnfitResult        the result is not as the task's `output` says
 │   ├── TaskCancelled      somebody cancelled it
@@ -36,6 +37,7 @@ __all__ = [
     "UnfitResult",
     "UnknownTask",
     "Unsealed",
+    "Unstorable",
     "WaitTimeout",
 ]
 
@@ -62,6 +64,12 @@ class PermissionDenied(AgentSystemError):
 
 class UnknownTask(AgentSystemError):
     """No task has the given id."""
+
+    exit_code = 2
+
+
+class Unstorable(AgentSystemError):
+    """A value cannot be kept as it is; nothing of it was stored."""
 
     exit_code = 2
 

@@ -25,6 +25,7 @@ from pydantic import (
 
 from agents.tools.hosts import HostPattern
 from celery_app.errors import ConfigurationError
+from celery_app.redaction import keep_secret
 from celery_app.sizes import Size
 from celery_app.urls import http_url
 
@@ -47,7 +48,10 @@ __all__ = [
 def _beside(path: Path, info: ValidationInfo) -> Path:
     context: dict[str, Any] = info.context or {}
     folder: Path = context.get("folder", Path())
-    return folder / path.expanduser()
+    try:
+        return folder / path.expanduser()
+    except RuntimeError:
+        raise ValueError("there is no such home folder: write the whole path") from None
 
 
 FilePath = Annotated[Path, AfterValidator(_beside)]
@@ -92,6 +96,7 @@ class Protected(Section):
                     f"password_file {self.password_file} cannot be read ({error}):"
                     " write the password into it, readable by this user alone"
                 ) from error
+            keep_secret(text)
             self._password = SecretStr(text)
         return self
 

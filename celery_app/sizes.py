@@ -30,9 +30,10 @@ def parse_size(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kMGT]?|[KMGT]i)B?\s*", value)
-    if match is None:
+    size = float(match[1]) * UNITS[match[2]] if match else 0.0
+    if not 1 <= size < 2**63:
         raise ValueError("write a size as 512Mi, 1Gi or 1.5G")
-    return int(float(match[1]) * UNITS[match[2]])
+    return int(size)
 
 
 def format_size(size: int) -> str:

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from celery_app.errors import ConfigurationError
+from workflows import source
+from workflows.problem import shown
+from workflows.text_file import read_text
 
 __all__ = ["PREFIX", "KeyPath", "Source"]
 
@@ -35,34 +36,28 @@ class Source:
 
     @classmethod
     def read(cls, path: Path) -> Source:
-        """Read a YAML file. Raises ConfigurationError with file, line and column."""
+        """Read a YAML file. Raises ConfigurationError with file and line."""
         try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigurationError(f"{path} cannot be read: {error}") from error
+            text = read_text(path)
+        except ValueError as error:
+            raise ConfigurationError(f"{path} {error}") from error
         return cls.parse(text, str(path))
 
     @classmethod
     def parse(cls, text: str, name: str) -> Source:
         """Read YAML text; `name` stands for it in messages."""
-        try:
-            root = yaml.compose(text, Loader=yaml.SafeLoader)
-            values = yaml.safe_load(text)
-        except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            place = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
-            raise ConfigurationError(f"{place}: this is not YAML: {error.problem}") from error
-        except yaml.YAMLError as error:
-            raise ConfigurationError(f"{name}: this is not YAML: {error}") from error
-        if root is None:
-            return cls(name=name)
+        written = source.Source.read(text, name)
+        if written.problems:
+            more = len(written.problems) - 1
+            others = f" (and {more} more)" if more else ""
+            raise ConfigurationError(f"{written.problems[0]}{others}")
+        values = {} if written.values is None else written.values
         if not isinstance(values, dict):
             raise ConfigurationError(
-                f"{name}:1: keys are expected here, and this is {values!r:.60}"
+                f"{name}:1: keys are expected here, and this is {shown(values)}"
             )
-        source = cls(values, name=name)
-        source._note_places(root, ())
-        return source
+        places = {path: f"{name}:{line}" for path, line in written.lines.items() if path}
+        return cls(values, places, name)
 
     def override(self, environ: Mapping[str, str]) -> None:
         """Lay `AI_AGENT__A__B=value` over the key `a.b`; values are YAML (`5433`, `[a, b]`)."""
@@ -74,13 +69,13 @@ class Source:
                 raise ConfigurationError(
                     f"{variable} names no key: write AI_AGENT__COMPONENTS__DATABASE__HOST"
                 )
-            try:
-                value = yaml.safe_load(text)
-            except yaml.YAMLError as error:
+            written = source.Source.read(text, variable)
+            if written.problems:
                 raise ConfigurationError(
-                    f"{variable}={text!r} is not a YAML value: quote it as in {variable}='\"...\"'"
-                ) from error
-            self._put(path, value, variable)
+                    f"{variable}={shown(text)} is not a YAML value: "
+                    f"quote it as in {variable}='\"...\"'"
+                )
+            self._put(path, written.values, variable)
 
     def place(self, path: KeyPath) -> str:
         """Return where the key was written, or where the nearest key around it was."""
@@ -104,21 +99,3 @@ class Source:
             branch = inner
         branch[path[-1]] = value
         self.places[path] = variable
-
-    def _note_places(self, node: yaml.Node, path: KeyPath) -> None:
-        if isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
-                inner = (*path, str(key.value))
-                place = f"{self.name}:{key.start_mark.line + 1}"
-                if inner in self.places:
-                    raise ConfigurationError(
-                        f"{place}: {'.'.join(map(str, inner))} was written before,"
-                        f" at {self.places[inner]}: keep one of the two"
-                    )
-                self.places[inner] = place
-                self._note_places(value, inner)
-        elif isinstance(node, yaml.SequenceNode):
-            for index, value in enumerate(node.value):
-                inner = (*path, index)
-                self.places[inner] = f"{self.name}:{value.start_mark.line + 1}"
-                self._note_places(value, inner)

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
-from workflows.storable import FilledText
+from workflows.storable import Name
 
 __all__ = ["ErrorHandlingConfig", "Fallback", "OnError"]
 
@@ -30,7 +30,7 @@ class ErrorHandlingConfig(BaseModel):
     strategy: Literal["abort", "continue", "compensate"] = Field(
         "abort", description="Stop, finish what can be finished, or undo what was done."
     )
-    notify: list[FilledText] = Field(
+    notify: list[Name] = Field(
         default_factory=list, description="Names of channels that are told of a failed run."
     )
 
@@ -40,7 +40,7 @@ class Fallback(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    fallback: FilledText = Field(description="Id of the step that runs instead.")
+    fallback: Name = Field(description="Id of the step that runs instead.")
 
 
 def _form(value: Any) -> str:

@@ -6,10 +6,14 @@ Invariant: a problem is one line; `file:line` stands first, where editors look f
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-__all__ = ["Problem", "nearest"]
+__all__ = ["Problem", "nearest", "shown"]
+
+_BRIEF = reprlib.Repr()
+_BRIEF.maxlevel = 3
 
 
 def nearest(name: str, known: Iterable[str], otherwise: str = "") -> str:
@@ -18,6 +22,17 @@ def nearest(name: str, known: Iterable[str], otherwise: str = "") -> str:
     if near := difflib.get_close_matches(name, names, n=1, cutoff=0.5):
         return f"did you mean {near[0]!r}?"
     return otherwise or f"there is {', '.join(names) or 'none at all'}"
+
+
+def shown(value: object, most: int = 60) -> str:
+    """Return how any value looks, in quotes and cut, however long, deep or odd it is."""
+    try:
+        brief = isinstance(value, int | dict | list | tuple | set)
+        text = _BRIEF.repr(value) if brief else str(value)
+    # Any object may come from outside, and its own words may fail.
+    except Exception:
+        text = f"a {type(value).__name__}"
+    return repr(text[:most])
 
 
 @dataclass(frozen=True)

@@ -172,6 +172,9 @@ class Sandbox(ImmutableSandboxedEnvironment):
         """Say whether an expression may use a method or attribute of a value."""
         return any(isinstance(obj, kind) and attr in names for kind, names in _METHODS.items())
 
+    def wrap_str_format(self, value: Any) -> None:
+        """Leave `str.format` to `is_safe_attribute`: a few letters of it can make any amount of text."""
+
     def getattr(self, obj: Any, attribute: str) -> Any:
         """Return `obj.attribute`; a key of a dict comes before the dict's method of that name."""
         if isinstance(obj, dict) and attribute in obj:

@@ -6,16 +6,20 @@ Invariant: nothing is ever fetched. A schema refers only to parts of itself.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
+from jsonschema.validators import extend
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import DRAFT202012
 
-from workflows.problem import nearest
+from workflows.problem import nearest, shown
+from workflows.storable import json_fault
 
 __all__ = ["mismatch", "schema_fault"]
 
@@ -28,12 +32,39 @@ _KEYWORDS = sorted(
     | {"deprecated", "description", "examples", "readOnly", "title", "writeOnly"}
 )
 _SHOWN = 160
+#: Keywords of a schema that are applied to parts of a value, before whoever looks gives up. A few
+#: lines that refer to each other can ask for more than a lifetime of it.
+MOST_LOOKS = 300_000
+_looks_left: ContextVar[int] = ContextVar("_looks_left", default=MOST_LOOKS)
+
+
+class _TooMuch(Exception):
+    """The schema asks for more than is looked at."""
+
+
+def _counted(keyword: Callable[..., Any]) -> Callable[..., Any]:
+    def look(*args: Any) -> Any:
+        left = _looks_left.get() - 1
+        if left < 0:
+            raise _TooMuch
+        _looks_left.set(left)
+        return keyword(*args)
+
+    return look
+
+
+_Counted = extend(  # type: ignore[no-untyped-call]
+    Draft202012Validator,
+    {name: _counted(keyword) for name, keyword in Draft202012Validator.VALIDATORS.items()},
+)
 
 
 def schema_fault(schema: Any) -> str | None:
     """Return what is wrong with a JSON schema (draft 2020-12) in one sentence, or None."""
     if not isinstance(schema, dict):
-        return f"a schema is a mapping such as {{type: string}}, not {schema!r:.40}"
+        return f"a schema is a mapping such as {{type: string}}, not {shown(schema, 40)}"
+    if fault := json_fault(schema):
+        return fault
     try:
         error = best_match(_META.iter_errors(schema))
     except RecursionError:
@@ -45,10 +76,17 @@ def schema_fault(schema: Any) -> str | None:
 
 def mismatch(value: Any, schema: Any) -> str | None:
     """Return where and why `value` is not as the schema says, or None."""
+    token = _looks_left.set(MOST_LOOKS)
     try:
-        error = best_match(Draft202012Validator(schema, registry=Registry()).iter_errors(value))
+        error = best_match(_Counted(schema, registry=Registry()).iter_errors(value))
     except RecursionError:
         return "the schema refers to itself without end: change it"
+    except (Unresolvable, re.error) as error:
+        return f"the schema cannot be applied: {_short(' '.join(str(error).split()))}"
+    except _TooMuch:
+        return f"it takes more than {MOST_LOOKS:,} looks to tell: simplify the schema or the value"
+    finally:
+        _looks_left.reset(token)
     return None if error is None else f"{_place(error)}{_short(error.message)}"
 
 
@@ -87,8 +125,9 @@ def _faults(schema: dict[str, Any]) -> Iterator[str]:
 
 def _references(value: Any) -> Iterator[str]:
     if isinstance(value, dict):
-        if isinstance(value.get("$ref"), str):
-            yield value["$ref"]
+        for key in ("$ref", "$dynamicRef"):
+            if isinstance(value.get(key), str):
+                yield value[key]
         for inner in value.values():
             yield from _references(inner)
     elif isinstance(value, list):

@@ -3,7 +3,7 @@
 Words are read as YAML 1.2 reads them: only true and false are booleans (not yes, no, on, off), and
 12:30 and 2026-01-01 are text. Whatever PyYAML writes as text is read as text here.
 
-Invariant: reading makes nothing but plain values, at most `MAX_NODES` of them, however often anchors
+Invariant: reading makes nothing but plain values, at most `max_nodes` of them, however often anchors
 repeat what they name. What is wrong is noted with its line, and the rest is read all the same.
 """
 
@@ -17,6 +17,7 @@ import yaml
 
 from workflows.problem import Problem
 from workflows.step_rules import Path
+from workflows.storable import finite, text_fault
 
 __all__ = ["MAX_NODES", "MAX_SIZE", "Source"]
 
@@ -59,14 +60,16 @@ class Source:
     values: Any = None
     lines: dict[Path, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
-    _nodes: int = 0
+    _left: int = MAX_NODES
 
     @classmethod
-    def read(cls, text: str, file: str) -> Source:
+    def read(
+        cls, text: str, file: str, *, max_size: int = MAX_SIZE, max_nodes: int = MAX_NODES
+    ) -> Source:
         """Read YAML (or JSON) text; `file` stands for it in messages."""
-        source = cls(file)
-        if len(text) > MAX_SIZE:
-            source._note(1, f"it has {len(text)} characters: give up to {MAX_SIZE}")
+        source = cls(file, _left=max_nodes)
+        if len(text) > max_size:
+            source._note(1, f"it has {len(text)} characters: give up to {max_size}")
             return source
         try:
             root = yaml.compose(text, Loader=_Loader)
@@ -77,7 +80,8 @@ class Source:
             line = text.count("\n", 0, error.position) + 1
             source._note(line, f"the character U+{error.character:04X} cannot be read: remove it")
         except (RecursionError, _TooLarge) as error:
-            source._note(1, str(error) if isinstance(error, _TooLarge) else "it is nested too deep")
+            deep = "it is nested too deep: flatten it"
+            source._note(1, str(error) if isinstance(error, _TooLarge) else deep)
             source.values = None
         return source
 
@@ -99,12 +103,10 @@ class Source:
         self._note(line, f"this is not YAML, at column {column}: {said}: {advice}")
 
     def _value(self, node: yaml.Node, path: Path) -> Any:
-        self._nodes += 1
+        self._left -= 1
         line = node.start_mark.line + 1
-        if self._nodes > MAX_NODES:
-            raise _TooLarge(
-                f"it holds more than {MAX_NODES} values (an alias counts as all it names)"
-            )
+        if self._left < 0:
+            raise _TooLarge("it holds too many values (an alias counts as all it names): split it")
         if len(path) > MAX_DEPTH:
             raise _TooLarge(f"it is nested more than {MAX_DEPTH} deep at line {line}: flatten it")
         self.lines.setdefault(path, line)
@@ -129,7 +131,9 @@ class Source:
                 continue
             # The text of the key as it stands, for `on` would be a boolean in YAML 1.1.
             name = str(key.value)
-            if name == "<<" and key.style is None:
+            if fault := text_fault(name):
+                self._note(line, fault)
+            elif name == "<<" and key.style is None:
                 self._note(line, "merge keys (<<) are not read here: repeat the keys")
             elif name in values:
                 first = self.lines[(*path, name)]
@@ -145,7 +149,7 @@ class Source:
             if node.tag == _INT:
                 return int(text)
             if node.tag == _FLOAT:
-                return float(text)
+                return finite(text)
         except ValueError:
             self._note(
                 line, f"{text:.20}... is no number that can be read: quote it to make it text"
@@ -153,4 +157,9 @@ class Source:
             return None
         if node.tag == _BOOL:
             return text.lower() == "true"
-        return None if node.tag == _NULL else text
+        if node.tag == _NULL:
+            return None
+        if fault := text_fault(text):
+            self._note(line, fault)
+            return None
+        return text

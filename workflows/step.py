@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from workflows.durations import Duration
 from workflows.error_handling import Fallback, OnError
-from workflows.storable import Count, FilledText, JsonList, JsonObject
+from workflows.storable import Count, FilledText, JsonList, JsonObject, Name
 from workflows.task import Capability, RetryPolicy
 
 __all__ = ["MAX_ROUNDS", "Approval", "Compensation", "Loop", "Work", "WorkflowStep"]
@@ -30,12 +30,12 @@ class Work(BaseModel):
 
     model_config = _MODEL
 
-    agent: FilledText | None = Field(None, description="Name or type of the agent.")
+    agent: Name | None = Field(None, description="Name or type of the agent.")
     capabilities: list[Capability] = Field(
         default_factory=list, description="What the agent must be able to do, instead of a name."
     )
     prompt: FilledText | None = Field(None, description="What the agent is asked.")
-    task: FilledText | None = Field(None, description="Wire name of a registered Celery task.")
+    task: Name | None = Field(None, description="Wire name of a registered Celery task.")
     args: JsonList = Field(default_factory=list, description="Arguments of the task, in order.")
     with_: JsonObject = Field(
         default_factory=dict,
@@ -43,7 +43,7 @@ class Work(BaseModel):
         description="Arguments of the task or inputs of the workflow by name; for an agent or a "
         "plan: texts to work on, by name.",
     )
-    workflow: FilledText | None = Field(None, description="Name of a workflow to run.")
+    workflow: Name | None = Field(None, description="Name of a workflow to run.")
     tools: list[FilledText] = Field(
         default_factory=list,
         description="What the agent may use, of the tools that it has; with plan, all its agents.",
@@ -108,11 +108,11 @@ class Loop(BaseModel):
 class WorkflowStep(Work):
     """One step. Without `needs` it follows the step above it."""
 
-    id: FilledText = Field(description="Small letters, digits, _ and -, a letter first.")
+    id: Name = Field(description="Small letters, digits, _ and -, a letter first.")
     description: str = Field("", description="For people.")
     plan: FilledText | None = Field(None, description="A job that the planner breaks into tasks.")
     approval: Approval | None = Field(None, description="Wait for a person's answer.")
-    needs: list[FilledText] | None = Field(
+    needs: list[Name] | None = Field(
         None, description="Steps that come first; [] starts at once; left out: the step above."
     )
     run_on: Literal["success", "failure", "always"] = Field(

@@ -12,7 +12,6 @@ from typing import Any, Literal, Self
 from uuid import UUID, uuid4
 
 from pydantic import (
-    AwareDatetime,
     BaseModel,
     ConfigDict,
     Field,
@@ -22,20 +21,25 @@ from pydantic import (
 )
 
 from workflows.errors import InvalidTask
+from workflows.problem import shown
 from workflows.schemas import schema_fault
 from workflows.storable import (
+    DEEPEST,
     Amount,
     Count,
-    FilledText,
     JsonList,
     JsonObject,
     MemorySize,
+    Moment,
+    Name,
     SetOf,
     Text,
     bytes_of,
+    shape_fault,
 )
 
 __all__ = [
+    "MAX_NESTING",
     "Capability",
     "Priority",
     "ResourceRequirements",
@@ -46,6 +50,12 @@ __all__ = [
     "TaskInput",
     "TaskType",
 ]
+
+#: Faults that are told at once.
+_MOST_FAULTS = 20
+
+MAX_NESTING = 32
+"""How deep subtasks may stand; JSON readers give up not far beyond."""
 
 
 class TaskType(StrEnum):
@@ -137,7 +147,7 @@ class SecurityRequirements(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     level: SecurityLevel = SecurityLevel.INTERNAL
-    allowed_tools: SetOf[FilledText] = Field(default_factory=set)
+    allowed_tools: SetOf[Name] = Field(default_factory=set)
     network: bool = False
 
     @classmethod
@@ -163,10 +173,10 @@ class RetryPolicy(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    max: int = Field(0, ge=0, description="Tries after the first.")
+    max: int = Field(0, ge=0, le=1000, description="Tries after the first.")
     seconds: Amount = 1.0
     backoff: Literal["exponential", "fixed"] = "exponential"
-    on: list[FilledText] = Field(default_factory=list)
+    on: list[Name] = Field(default_factory=list)
 
 
 class TaskInput(BaseModel):
@@ -174,7 +184,7 @@ class TaskInput(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: FilledText
+    name: Name
     text: Text
 
 
@@ -191,22 +201,22 @@ class Task(BaseModel):
     description: Text = ""
     priority: Priority = Priority.NORMAL
     dependencies: list[UUID] = Field(default_factory=list)
-    deadline: AwareDatetime | None = None
+    deadline: Moment | None = None
     metadata: JsonObject = Field(default_factory=dict)
     subtasks: list[Task] = Field(default_factory=list)
     parent_task: UUID | None = None
     required_capabilities: SetOf[Capability] = Field(default_factory=set)
     resource_requirements: ResourceRequirements = Field(default_factory=ResourceRequirements)
     security_requirements: SecurityRequirements = Field(default_factory=SecurityRequirements)
-    task: FilledText | None = Field(None, description="Wire name of a registered Celery task.")
+    task: Name | None = Field(None, description="Wire name of a registered Celery task.")
     args: JsonList = Field(default_factory=list)
     kwargs: JsonObject = Field(default_factory=dict)
-    agent: FilledText | None = Field(None, description="Name or type of the agent to do it.")
+    agent: Name | None = Field(None, description="Name or type of the agent to do it.")
     inputs: list[TaskInput] = Field(default_factory=list)
     plan: bool | None = Field(None, description="Ask for a plan, forbid it, or let a rule decide.")
-    idempotency_key: FilledText | None = None
-    project: FilledText | None = Field(None, description="What it belongs to, with all below it.")
-    concurrency_key: FilledText | None = Field(
+    idempotency_key: Name | None = None
+    project: Name | None = Field(None, description="What it belongs to, with all below it.")
+    concurrency_key: Name | None = Field(
         None, description="Of tasks with one key only so many run at once as its limit says."
     )
     retry: RetryPolicy = Field(default_factory=RetryPolicy)
@@ -234,6 +244,9 @@ class Task(BaseModel):
     @classmethod
     def read(cls, data: Mapping[str, Any]) -> Self:
         """Make a task of plain data; raises `InvalidTask` with every fault on one line."""
+        # Each subtask stands in a list and in a mapping.
+        if fault := shape_fault(data, DEEPEST + 2 * MAX_NESTING):
+            raise InvalidTask(f"the task is refused: {fault}")
         try:
             return cls.model_validate(data)
         except ValidationError as error:
@@ -252,10 +265,12 @@ class Task(BaseModel):
 
 def _faults(error: ValidationError) -> str:
     faults = []
-    for fault in error.errors(include_url=False, include_context=False):
-        where = ".".join(str(part) for part in fault["loc"])
+    told = error.errors(include_url=False, include_context=False)
+    for fault in told[:_MOST_FAULTS]:
+        where = ".".join(str(part)[:60] for part in fault["loc"])
         words = fault["msg"].removeprefix("Value error, ")
         # A fault of the whole has no value of its own worth repeating.
-        given = f" {str(fault['input'])[:60]!r}" if where else ""
+        given = f" {shown(fault['input'])}" if where else ""
         faults.append(f"{where}{given}: {words}" if where else words)
-    return "; ".join(faults)
+    more = len(told) - _MOST_FAULTS
+    return "; ".join([*faults, f"and {more} more"] if more > 0 else faults)

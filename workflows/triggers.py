@@ -26,7 +26,7 @@ from workflows.cron import cron_fault, moments
 from workflows.durations import Duration
 from workflows.errors import WorkflowError
 from workflows.problem import nearest
-from workflows.storable import FilledText, JsonObject
+from workflows.storable import FilledText, JsonObject, Name
 
 __all__ = ["KINDS", "WorkflowTrigger", "due", "next_time", "occurrences", "trigger_faults"]
 
@@ -71,9 +71,9 @@ class WorkflowTrigger(BaseModel):
     interval: Annotated[Duration, AfterValidator(_whole)] | None = Field(
         None, description="At the multiples of this duration since 1970, UTC."
     )
-    event: FilledText | None = Field(None, description="Name of an event.")
-    webhook: FilledText | None = Field(None, description="Name under which it is called.")
-    after: FilledText | None = Field(None, description="A workflow, when a run of it succeeded.")
+    event: Name | None = Field(None, description="Name of an event.")
+    webhook: Name | None = Field(None, description="Name under which it is called.")
+    after: Name | None = Field(None, description="A workflow, when a run of it succeeded.")
     with_: JsonObject = Field(default_factory=dict, alias="with", description="The inputs.")
     missed: Literal["skip", "once", "all"] = Field(
         "once", description="Which of the times that passed while nobody looked are made up for."

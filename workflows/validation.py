@@ -14,12 +14,12 @@ from uuid import UUID
 from workflows.errors import CycleError, InvalidTask, UnknownCapability, UnknownDependency
 from workflows.graph import TaskGraph
 from workflows.problem import nearest
-from workflows.task import Capability, SecurityLevel, Task
+from workflows.task import MAX_NESTING, Capability, SecurityLevel, Task
 
-__all__ = ["MAX_NESTING", "check_task", "is_complex", "task_graph"]
+__all__ = ["MAX_TASKS", "check_task", "is_complex", "task_graph"]
 
-MAX_NESTING = 32
-"""How deep subtasks may stand; JSON readers give up not far beyond."""
+MAX_TASKS = 100_000
+"""How many tasks one graph may have, all together."""
 
 _VERBS = (
     "analy[sz]e|assess|brainstorm|build|calculate|check|code|collect|compare|compile|compute|"
@@ -82,6 +82,11 @@ def check_task(
         if current.id in seen:
             raise InvalidTask(f"task {current.id} is there twice: give every task its own id")
         seen.add(current.id)
+        if len(seen) > MAX_TASKS:
+            raise InvalidTask(
+                f"there are more than {MAX_TASKS:,} tasks in one graph: hand in several graphs, "
+                "or use a workflow with foreach"
+            )
         _check_deadline(current, now)
         _check_work(current, task_names)
         _check_key(current)

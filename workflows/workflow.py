@@ -26,7 +26,7 @@ from workflows.rules import Draft, faults
 from workflows.schemas import mismatch
 from workflows.state import StepStatus, TaskState
 from workflows.step import WorkflowStep
-from workflows.storable import FilledText, JsonObject
+from workflows.storable import JsonObject, Name, json_fault
 from workflows.triggers import WorkflowTrigger
 
 __all__ = ["SkipReason", "StepResult", "Workflow", "WorkflowInstance", "WorkflowStep"]
@@ -37,7 +37,7 @@ class Workflow(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: FilledText = Field(description="Small letters, digits, _ and -, a letter first.")
+    name: Name = Field(description="Small letters, digits, _ and -, a letter first.")
     description: str = Field("", description="For people.")
     inputs: dict[str, JsonObject] = Field(
         default_factory=dict,
@@ -113,6 +113,8 @@ class Workflow(BaseModel):
 
         Raises `InvalidInputs` with every fault.
         """
+        if fault := json_fault(dict(given)):
+            raise InvalidInputs(f"workflow {self.name!r} cannot start: the inputs: {fault}")
         wrong = [
             f"there is no input {name!r}: {nearest(name, self.inputs)}"
             for name in given

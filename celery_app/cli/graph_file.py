@@ -9,12 +9,18 @@ import json
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from celery_app.cli.options import JsonObject
 from workflows.errors import InvalidTask
+from workflows.json_text import read_json
+from workflows.problem import shown
+from workflows.source import Source
+from workflows.text_file import LONGEST_FILE, read_text
 
-__all__ = ["read_graph"]
+__all__ = ["LONGEST_GRAPH", "read_graph"]
+
+#: Bytes of a file of tasks in JSON: some ten thousand of them. YAML takes far longer to read.
+LONGEST_GRAPH = 16_000_000
+_MOST_VALUES = 1_000_000
 
 
 def read_graph(path: Path) -> list[JsonObject]:
@@ -24,9 +30,9 @@ def read_graph(path: Path) -> list[JsonObject]:
         InvalidTask: It cannot be read, or is no list of mappings.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidTask(f"{path} cannot be read: {error}") from error
+        text = read_text(path, LONGEST_GRAPH if path.suffix == ".json" else LONGEST_FILE)
+    except ValueError as error:
+        raise InvalidTask(f"{path} {error}") from error
     tasks = _parse_json(path, text) if path.suffix == ".json" else _parse_yaml(path, text)
     if not isinstance(tasks, list) or not tasks:
         raise InvalidTask(
@@ -36,26 +42,24 @@ def read_graph(path: Path) -> list[JsonObject]:
     for index, task in enumerate(tasks):
         if not isinstance(task, dict):
             raise InvalidTask(
-                f"{path}: tasks[{index}] is {task!r:.60}; write a mapping with id and description"
+                f"{path}: tasks[{index}] is {shown(task)}; write a mapping with id and description"
             )
     return tasks
 
 
 def _parse_json(path: Path, text: str) -> Any:
     try:
-        return json.loads(text)
+        return read_json(text)
     except json.JSONDecodeError as error:
         raise InvalidTask(
             f"{path}:{error.lineno}:{error.colno}: this is not JSON: {error.msg}"
         ) from error
+    except ValueError as error:
+        raise InvalidTask(f"{path}: {error}") from error
 
 
 def _parse_yaml(path: Path, text: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
-        raise InvalidTask(f"{place}: this is not YAML: {error.problem}") from error
-    except yaml.YAMLError as error:
-        raise InvalidTask(f"{path}: this is not YAML: {error}") from error
+    source = Source.read(text, str(path), max_size=LONGEST_FILE, max_nodes=_MOST_VALUES)
+    if source.problems:
+        raise InvalidTask(str(source.problems[0]))
+    return source.values

@@ -29,6 +29,7 @@ from celery_app.cli.run import run
 from celery_app.cli.token import token
 from celery_app.cli.work import task
 from celery_app.cli.workflow import workflow
+from celery_app.redaction import guard_logs, redacted
 
 __all__ = ["cli", "main"]
 
@@ -59,7 +60,7 @@ class Door(click.Group):
 def _tell(error: Exception) -> int:
     """Print what went wrong; return the exit code."""
     if _debugging() and not isinstance(error, click.ClickException | click.Abort):
-        traceback.print_exception(error)
+        click.echo(redacted("".join(traceback.format_exception(error))), err=True, nl=False)
     if isinstance(error, click.Abort):
         return INTERRUPTED
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
@@ -79,7 +80,7 @@ def _tell(error: Exception) -> int:
 
 
 def _say(message: str, exit_code: int) -> int:
-    click.echo("error: " + " ".join(message.split()), err=True)
+    click.echo("error: " + redacted(" ".join(message.split())), err=True)
     return exit_code
 
 
@@ -144,6 +145,7 @@ for _command in (
 
 def main() -> NoReturn:
     """Run `ai-agent`."""
+    guard_logs()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             # A terminal that cannot show a character gets its code, not a traceback.

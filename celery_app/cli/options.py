@@ -104,12 +104,14 @@ def _content(
     ctx: click.Context | None,
 ) -> str:
     """Return the text, or for `@FILE` what stands in that file."""
+    from workflows.text_file import read_text
+
     if not text.startswith("@"):
         return text
     try:
-        return Path(text[1:]).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        kind.fail(f"{text[1:]} cannot be read ({error}); name a text file", param, ctx)
+        return read_text(Path(text[1:]))
+    except ValueError as error:
+        kind.fail(f"{text[1:]} {error}", param, ctx)
 
 
 class JsonValue(click.ParamType[Any]):
@@ -119,11 +121,14 @@ class JsonValue(click.ParamType[Any]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the value."""
+        from workflows.json_text import read_json
+        from workflows.problem import shown
+
         try:
-            return json.loads(value)
-        except (ValueError, RecursionError) as error:
+            return read_json(str(value))
+        except ValueError as error:
             self.fail(
-                f"""{value!r} is not JSON ({error}); write 5, '"text"' or '{{"a": [1]}}'""",
+                f"""{shown(value)} is not JSON ({error}); write 5, '"text"' or '{{"a": [1]}}'""",
                 param,
                 ctx,
             )
@@ -136,11 +141,16 @@ class InputValue(click.ParamType[Any]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the value."""
+        from workflows.json_text import read_json
+        from workflows.problem import shown
+
         text = _content(self, str(value), param, ctx)
         try:
-            return json.loads(text)
-        except (ValueError, RecursionError):
+            return read_json(text)
+        except json.JSONDecodeError:
             return text
+        except ValueError as error:
+            self.fail(f"{shown(text)}: {error}", param, ctx)
 
 
 class Named(click.ParamType[tuple[str, Any]]):

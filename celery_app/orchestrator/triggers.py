@@ -10,22 +10,24 @@ from __future__ import annotations
 import graphlib
 import hmac
 import logging
+import re
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
 from pydantic import ValidationError
 
 from celery_app.celery import guard, queue, settings, triggers
-from celery_app.errors import UnknownTask
+from celery_app.errors import ConfigurationError, UnknownTask
 from celery_app.orchestrator.workflow_files import WorkflowFiles
 from celery_app.security.guard import Guard
 from celery_app.store.triggers import Registered, StoredTrigger
 from celery_app.worker.triggered import draw_or_note, occurrence
 from workflows.errors import InvalidInputs, InvalidWorkflow, WorkflowError
 from workflows.inside import workflows_inside
-from workflows.problem import Problem
+from workflows.problem import Problem, shown
+from workflows.storable import json_fault, text_fault
 from workflows.triggers import WorkflowTrigger, due, next_time
 from workflows.workflow import Workflow
 
@@ -33,6 +35,10 @@ logger = logging.getLogger(__name__)
 
 #: How old the signature of a webhook may be, in seconds.
 _SIGNATURE_SECONDS = 300
+# Strictly one form: another spelling of the same signature would be another call.
+_SIGNATURE = re.compile(r"t=([1-9][0-9]{0,11}),v1=([0-9a-f]{64})")
+#: Bytes of the largest body of a webhook's call.
+LONGEST_BODY = 1_000_000
 
 
 def _now() -> datetime:
@@ -133,8 +139,8 @@ class Triggers:
             InvalidInputs: The signature is wrong, or too old.
             UnknownTask: There is no such webhook.
         """
-        check_signature(name, body, signature, self._clock())
-        return self._happened("webhook", name, payload, signature)
+        sealed = check_signature(name, body, signature, self._clock())
+        return self._happened("webhook", name, payload, sealed)
 
     def listed(self, workflow: str | None = None, count: int = 3) -> list[dict[str, Any]]:
         """Return all triggers, or those of a workflow, with the next times of those that have any."""
@@ -182,6 +188,13 @@ class Triggers:
         self._permissions.require(action, f"workflow:{workflow}")
 
     def _happened(self, kind: str, name: str, payload: Any, key: str) -> list[str]:
+        for what, fault in (
+            ("name", text_fault(name)),
+            ("key", text_fault(key)),
+            ("payload", json_fault(payload)),
+        ):
+            if fault:
+                raise InvalidInputs(f"{kind} {shown(name)}: its {what}: {fault}")
         started = []
         for stored in triggers.triggers(kind=kind, waits=name):
             if not stored.paused:
@@ -237,22 +250,34 @@ def refuse_circle(workflow: Workflow, others: Iterable[StoredTrigger]) -> None:
         ) from error
 
 
-def check_signature(name: str, body: bytes, signature: str, now: datetime) -> None:
-    """Check the signature of a webhook's call.
+def check_signature(name: str, body: bytes, signature: str, now: datetime) -> str:
+    """Check the signature of a webhook's call; return it in its one form, by which calls are told apart.
 
     Raises:
-        InvalidInputs: It is wrong, or too old.
+        InvalidInputs: It is wrong, or too old, or the body is too large.
+        ConfigurationError: The webhook has no secret, so that anybody could sign.
         UnknownTask: There is no such webhook.
     """
     if name not in settings.webhooks:
-        raise UnknownTask(f"there is no webhook {name!r}: name it under `webhooks` in system.yaml")
-    parts = dict(part.split("=", 1) for part in signature.split(",") if "=" in part)
-    at = parts.get("t", "")
-    if not at.isdecimal() or "v1" not in parts:
+        raise UnknownTask(
+            f"there is no webhook {shown(name)}: name it under `webhooks` in system.yaml"
+        )
+    secret = settings.webhooks[name].secret
+    if not secret:
+        raise ConfigurationError(
+            f"webhook {name} has no secret; write one into its password_file in system.yaml"
+        )
+    if len(body) > LONGEST_BODY:
+        raise InvalidInputs(
+            f"webhook {name}: the body has {len(body):,} bytes and at most {LONGEST_BODY:,} are taken"
+        )
+    signed = _SIGNATURE.fullmatch(signature)
+    if signed is None:
         raise InvalidInputs(f"webhook {name}: the signature must be t=SECONDS,v1=HEX")
-    if abs(now - datetime.fromtimestamp(int(at), UTC)) > timedelta(seconds=_SIGNATURE_SECONDS):
+    at, given = signed.groups()
+    if abs(now.timestamp() - int(at)) > _SIGNATURE_SECONDS:
         raise InvalidInputs(f"webhook {name}: the signature is older than {_SIGNATURE_SECONDS} s")
-    secret = settings.webhooks[name].secret or ""
     expected = hmac.new(secret.encode(), f"{at}.".encode() + body, "sha256").hexdigest()
-    if not hmac.compare_digest(expected.encode(), parts["v1"].encode()):
+    if not hmac.compare_digest(expected, given):
         raise InvalidInputs(f"webhook {name}: the signature does not fit the body and the secret")
+    return signature

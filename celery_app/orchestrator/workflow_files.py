@@ -18,6 +18,7 @@ from workflows.definitions import load
 from workflows.errors import InvalidWorkflow
 from workflows.problem import Problem, nearest
 from workflows.rules import Registry
+from workflows.text_file import read_text
 from workflows.workflow import Workflow
 
 logger = logging.getLogger(__name__)
@@ -75,10 +76,9 @@ class WorkflowFiles(Mapping[UUID, Workflow]):
             InvalidWorkflow: It has mistakes; all of them are told.
         """
         try:
-            text = path.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            why = getattr(error, "strerror", None) or "it is not text in UTF-8"
-            raise InvalidWorkflow([Problem(str(path), 1, "", f"{why}: give a file")]) from error
+            text = read_text(path)
+        except ValueError as error:
+            raise InvalidWorkflow([Problem(str(path), 1, "", f"it {error}")]) from error
         return load(text, str(path), self._known(path.stem))
 
     def __getitem__(self, workflow_id: UUID) -> Workflow:

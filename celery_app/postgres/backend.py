@@ -26,6 +26,7 @@ from celery_app.postgres.migrate import migrate
 from celery_app.postgres.options import notify_mode, seconds, vault_of
 from celery_app.postgres.outcome import celery_meta
 from celery_app.postgres.request import chord_of, is_graph_task, position_of, with_members
+from celery_app.redaction import redacted_values
 
 #: Longest encoded value, in bytes, that is kept in a chord's part as well as in the result.
 _SMALL_VALUE = 2000
@@ -161,6 +162,9 @@ class PostgresBackend(AsyncBackendMixin, Backend):
     ) -> None:
         if is_graph_task(request):
             return
+        if state in states.EXCEPTION_STATES:
+            # An error may quote anything, and is shown to whoever asks.
+            result, traceback = redacted_values(result), redacted_values(traceback)
         meta = self._get_result_meta(
             result=result, state=state, traceback=traceback, request=request
         )

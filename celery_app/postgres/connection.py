@@ -23,7 +23,7 @@ from psycopg2.extras import NamedTupleCursor, execute_values
 from sqlalchemy import Connection, Engine, create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError
 
-from celery_app.errors import ConfigurationError, LeaseLost, ServiceUnavailable
+from celery_app.errors import ConfigurationError, LeaseLost, ServiceUnavailable, Unstorable
 from celery_app.security.vault import Vault
 
 T = TypeVar("T")
@@ -31,6 +31,8 @@ T = TypeVar("T")
 #: Raised by the functions in schema/0001_graph.sql when a fencing token is old.
 FENCED_OUT = "AG001"
 _DEADLOCK = "40P01"
+#: A value that no index, row or message of the protocol can hold.
+_TOO_LONG = "54000"
 #: A table, function or column that is not there: the schema is not ours, or not the newest.
 _UNDEFINED = {"42P01", "42883", "42703"}
 #: Seconds before each new try: about half a minute, enough for a restart of Postgres.
@@ -52,6 +54,8 @@ def _engine(url: str) -> Engine:
                 pool_size=8,
                 max_overflow=32,
                 pool_reset_on_return=None,
+                # Its errors name what was stored otherwise.
+                hide_parameters=True,
                 connect_args={"connect_timeout": 5, "application_name": "ai-agent"},
             )
         return _engines[key]
@@ -144,6 +148,9 @@ class Database:
                 if _is_passing(error):
                     connection.invalidate(error)
                 raise
+            except ValueError as error:
+                # The driver's own words for a NUL character, or half of a surrogate pair.
+                raise Unstorable(f"a value cannot be stored: {error}; remove that") from error
             finally:
                 connection.close()
 
@@ -206,6 +213,8 @@ class Database:
     def _explain(self, error: psycopg2.Error, raised: Exception) -> NoReturn:
         if error.pgcode == FENCED_OUT:
             raise LeaseLost("another worker owns this task now; nothing was written") from raised
+        if isinstance(error, psycopg2.DataError) or error.pgcode == _TOO_LONG:
+            raise Unstorable(f"a value cannot be stored: {_first_line(error)}") from raised
         if error.pgcode in _UNDEFINED:
             raise ConfigurationError(
                 f"the database at {self._shown} lacks our newest schema ({_first_line(error)}); "

@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives.hmac import HMAC
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from celery_app.errors import ConfigurationError, Unsealed
+from celery_app.redaction import keep_secret
 
 __all__ = ["Key", "KeyRing", "key_id_of"]
 
@@ -170,6 +171,7 @@ class KeyRing:
             "key": base64.b64encode(key.secret).decode(),
         }
         _write(self.folder / f"{key.id}.key", json.dumps(told, indent=1) + "\n")
+        keep_secret(told["key"], key.secret.hex())
         self._look()
         return key
 
@@ -249,6 +251,7 @@ def _read_key(path: Path) -> Key:
         raise ConfigurationError(
             f"{path} is no key ({type(error).__name__}): bring it back from where you keep a copy"
         ) from None
+    keep_secret(told["key"], secret.hex())
     if not right or len(secret) != _KEY_BYTES:
         raise ConfigurationError(f"{path} is no key: bring it back from where you keep a copy")
     return key

@@ -13,8 +13,9 @@ from typing import Any
 
 from kombu.utils.json import dumps, loads
 
-from celery_app.errors import AgentSystemError, Unsealed
+from celery_app.errors import Unsealed, Unstorable
 from celery_app.security.keys import KeyRing, key_id_of
+from workflows.storable import shape_fault
 
 __all__ = ["Vault", "decode", "encode"]
 
@@ -23,16 +24,19 @@ def encode(value: Any) -> bytes:
     """Return a value as JSON.
 
     Raises:
-        AgentSystemError: The value has a part that JSON cannot carry.
+        Unstorable: The value has a part that JSON cannot carry.
     """
-    try:
-        text: str = dumps(value)
-    except (TypeError, ValueError) as error:
-        raise AgentSystemError(
-            f"cannot store a {type(value).__name__}: {error}; return JSON values "
-            "(numbers, texts, lists, dicts, dates, UUIDs)"
-        ) from error
-    return text.encode()
+    fault = shape_fault(value)
+    if fault is None:
+        try:
+            text: str = dumps(value)
+            return text.encode()
+        except (TypeError, ValueError, RecursionError) as error:
+            fault = str(error)
+    raise Unstorable(
+        f"cannot store a {type(value).__name__}: {fault}; return JSON values "
+        "(numbers, texts, lists, dicts, dates, UUIDs)"
+    )
 
 
 def decode(data: bytes) -> Any:
@@ -64,7 +68,7 @@ class Vault:
         """Return a value as the bytes for a column (``task.result``) of the row with that key.
 
         Raises:
-            AgentSystemError: The value has a part that JSON cannot carry.
+            Unstorable: The value has a part that JSON cannot carry.
         """
         return self.seal(encode(value), column, *key)
 

@@ -31,6 +31,7 @@ from celery_app.errors import (
     UnfitResult,
 )
 from celery_app.queues import PriorityQueue
+from celery_app.redaction import redacted
 from celery_app.security.vault import decode, encode
 from celery_app.store.execution import ExecutionStore, Released, Standing
 from celery_app.store.records import Claim
@@ -226,8 +227,8 @@ def _check_output(claim: Claim, value: Any) -> None:
 def _told(error: BaseException) -> dict[str, Any]:
     return {
         "type": type(error).__name__,
-        "message": str(error),
-        "traceback": "".join(traceback_module.format_exception(error)),
+        "message": redacted(str(error)),
+        "traceback": redacted("".join(traceback_module.format_exception(error))),
     }
 
 

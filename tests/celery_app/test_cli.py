@@ -191,7 +191,7 @@ def test_a_schema_may_stand_in_a_file(tmp_path: Path) -> None:
     ("name", "text", "place"),
     [
         ("g.json", '[\n  {"id": 1},\n  {"id" 2}\n]', "g.json:3:9: this is not JSON"),
-        ("g.yaml", "- id: 1\n  x: [\n", "g.yaml:3:1: this is not YAML"),
+        ("g.yaml", "- id: 1\n  x: [\n", "g.yaml:3: this is not YAML"),
         ("g.json", "{}", "a list of tasks is expected, and this is dict"),
         ("g.json", "[]", "a list of tasks is expected"),
         ("g.json", '[{"id": 1}, "two"]', "tasks[1] is 'two'"),

@@ -7,6 +7,7 @@ import pytest
 
 from workflows.errors import CycleError, InvalidTask, UnknownCapability, UnknownDependency
 from workflows.task import (
+    MAX_NESTING,
     Capability,
     ResourceRequirements,
     SecurityLevel,
@@ -14,7 +15,7 @@ from workflows.task import (
     Task,
     TaskInput,
 )
-from workflows.validation import MAX_NESTING, check_task, is_complex, task_graph
+from workflows.validation import check_task, is_complex, task_graph
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 IDS = [UUID(int=number) for number in range(4)]

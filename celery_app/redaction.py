@@ -1,0 +1,139 @@
+"""Secrets, and words without them.
+
+Whoever reads a secret (a password file, a key) says so here; from then on `redacted` takes it out of
+whatever is logged, told or stored as an error. What only looks like a secret goes too: tokens, the
+password of a URL, `password=...`, `Authorization: ...`.
+
+Invariant: where `guard_logs` was called, no record reaches a log handler of this process, whoever installed
+it, with a secret that is known here; nor does a traceback that ends the process or a thread.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+import threading
+import traceback
+from types import TracebackType
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+__all__ = [
+    "MARK",
+    "SHORTEST",
+    "Address",
+    "guard_logs",
+    "keep_secret",
+    "redacted",
+    "redacted_values",
+]
+
+MARK = "[redacted]"
+#: Characters of the shortest secret that is known by itself: to take out less would cut words apart.
+SHORTEST = 4
+
+#: What looks like a secret, as (before, secret, after).
+_SHAPES = re.compile(
+    r"""
+    () \b(aiat_[\w-]{8,}) ()
+  | (\bauthorization["']?\s*[:=]\s*["']?(?:(?:bearer|basic|token)\s+)?+) ([^\s"',;\[][^\s"',;]*) ()
+  | (\bbearer\s+) ([\w.~+/=-]{8,}) ()
+  | (\b[a-z][a-z0-9+.-]*://[^\s/?\#:@"']*:) ([^\s/?\#@"']+) (@)
+  | (\b(?:pass(?:word|wd|phrase)?|pwd|secret|token|api[_-]?key)["']?\s*[=:]\s*["']?)
+    ([^\s"',;&)}\[][^\s"',;&)}]*) ()
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+
+_known: set[str] = set()
+_pattern: re.Pattern[str] | None = None
+_lock = threading.Lock()
+
+
+def keep_secret(*secrets: str | None) -> None:
+    """Take these out of all words from now on, however they are quoted there."""
+    global _pattern  # noqa: PLW0603, RUF100 - one for the process, as logging is
+    with _lock:
+        for secret in secrets:
+            if secret and len(secret) >= SHORTEST:
+                _known.update(_forms(secret))
+        if _known:
+            longest_first = sorted(_known, key=len, reverse=True)
+            _pattern = re.compile("|".join(map(re.escape, longest_first)))
+
+
+def _forms(secret: str) -> set[str]:
+    quoted = {quote(secret, safe=""), quote(secret), quote_plus(secret)}
+    return {secret, *quoted, repr(secret)[1:-1], json.dumps(secret)[1:-1]}
+
+
+def redacted(text: str) -> str:
+    """Return a text with every secret in it replaced by `MARK`."""
+    if _pattern is not None:
+        text = _pattern.sub(MARK, text)
+    return _SHAPES.sub(_marked, text)
+
+
+def _marked(found: re.Match[str]) -> str:
+    before, _, after = (part for part in found.groups() if part is not None)
+    return f"{before}{MARK}{after}"
+
+
+def redacted_values(value: Any) -> Any:
+    """Return plain data with every text in it redacted, the values of mappings too."""
+    if isinstance(value, str):
+        return redacted(value)
+    if isinstance(value, dict):
+        return {key: redacted_values(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(redacted_values(inner) for inner in value)
+    return value
+
+
+class Address(str):
+    """A URL that works as it is, and shows itself without its password."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(redacted(str(self)))
+
+
+class _Record(logging.LogRecord):
+    """A record of a log in which no secret stands, whichever handler writes it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if isinstance(self.args, tuple):
+            # Some formatters put the message together themselves.
+            self.args = tuple(redacted_values(arg) for arg in self.args)
+        if self.exc_info and self.exc_info[0] is not None:
+            # Formatters take this where it is there.
+            lines = traceback.format_exception(*self.exc_info)
+            self.exc_text = redacted("".join(lines)).rstrip("\n")
+        if self.stack_info:
+            self.stack_info = redacted(self.stack_info)
+
+    def getMessage(self) -> str:  # noqa: N802 - logging's own name
+        return redacted(super().getMessage())
+
+
+def guard_logs() -> None:
+    """Redact all that this process logs, and the tracebacks that it or its threads end with."""
+    logging.setLogRecordFactory(_Record)
+    sys.excepthook = _tell_end
+    threading.excepthook = _tell_end_of_thread
+
+
+def _tell_end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    sys.stderr.write(redacted("".join(traceback.format_exception(kind, error, trace))))
+
+
+def _tell_end_of_thread(ended: threading.ExceptHookArgs) -> None:
+    if ended.exc_value is None or issubclass(ended.exc_type, SystemExit):
+        return
+    name = ended.thread.name if ended.thread else "?"
+    sys.stderr.write(f"Exception in thread {name}:\n")
+    _tell_end(ended.exc_type, ended.exc_value, ended.exc_traceback)
