@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 import click
 
 import celery_app
+from celery_app.cli.audit import audit
 from celery_app.cli.keys import keys
 from celery_app.cli.manage import config, doctor
 from celery_app.cli.processes import beat, down, flower, status, up, worker
@@ -132,6 +133,7 @@ for _command in (
     workflow,
     project,
     keys,
+    audit,
     config,
     doctor,
 ):
