@@ -35,11 +35,9 @@ def id_of(row: Row) -> int:
 _LOCK = 0x41474154
 _BATCH = 10_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-#: What no clock ever shows, such as 'infinity', is NULL: so it differs from whatever was sealed.
-_MICROSECONDS = (
-    "CASE WHEN isfinite({0}) THEN (extract(epoch FROM {0}) * 1000000)::bigint END AS {0}"
-)
-_NUMBER = "{0}::text::bigint AS {0}"
+# As texts: somebody may have put there what is too large for a number here, or 'infinity'.
+_MICROSECONDS = "round((extract(epoch FROM {0}) * 1000000)::numeric)::text AS {0}"
+_NUMBER = "{0}::text AS {0}"
 
 
 @dataclass(frozen=True)
