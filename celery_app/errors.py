@@ -14,6 +14,7 @@ AgentSystemError (workflows.errors)
 ├── BudgetHeld             calls under way may use up the budget: the task is tried again
 ├── BudgetSpent            the budget is used up: the task waits until it is given more
 ├── Unsealed               a message or a row is not what was sealed there
+├── JournalAltered         a journal is not what was sealed of it
 └── LeaseLost              this worker no longer owns the task it was running
 
 Invariant: every message is one line that names the offending value and says what to do next.
@@ -28,6 +29,7 @@ __all__ = [
     "BudgetHeld",
     "BudgetSpent",
     "ConfigurationError",
+    "JournalAltered",
     "LeaseLost",
     "PermissionDenied",
     "ServiceUnavailable",
@@ -106,6 +108,10 @@ class BudgetSpent(AgentSystemError):
 
 class Unsealed(AgentSystemError):
     """What is stored or sent is not what was sealed for its place; nothing of it is used."""
+
+
+class JournalAltered(AgentSystemError):
+    """A journal, or what vouches for it, is not what was sealed; nothing more is built on it."""
 
 
 class LeaseLost(AgentSystemError):

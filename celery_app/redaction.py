@@ -16,6 +16,7 @@ import re
 import sys
 import threading
 import traceback
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -41,7 +42,8 @@ _SHAPES = re.compile(
   | (\bauthorization["']?\s*[:=]\s*["']?(?:(?:bearer|basic|token)\s+)?+) ([^\s"',;\[][^\s"',;]*) ()
   | (\bbearer\s+) ([\w.~+/=-]{8,}) ()
   | (\b[a-z][a-z0-9+.-]*://[^\s/?\#:@"']*:) ([^\s/?\#@"']+) (@)
-  | (\b(?:pass(?:word|wd|phrase)?|pwd|secret|token|api[_-]?key)["']?\s*[=:]\s*["']?)
+  | (\b(?:(?:pass(?:word|wd|phrase)?|pwd|secret|api[_-]?key)["']?\s*[=:]\s*["']?
+         |token(?:["']?\s*=\s*|["']?:\s+)["']?))
     ([^\s"',;&)}\[][^\s"',;&)}]*) ()
     """,
     re.IGNORECASE | re.VERBOSE,
@@ -106,18 +108,15 @@ class _Record(logging.LogRecord):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if isinstance(self.args, tuple):
-            # Some formatters put the message together themselves.
-            self.args = tuple(redacted_values(arg) for arg in self.args)
+        # Put together at once: some formatters would do so themselves, with what is in the arguments.
+        with suppress(Exception):  # as logging does, the handler tells what is wrong with it
+            self.msg, self.args = redacted(super().getMessage()), None
         if self.exc_info and self.exc_info[0] is not None:
             # Formatters take this where it is there.
             lines = traceback.format_exception(*self.exc_info)
             self.exc_text = redacted("".join(lines)).rstrip("\n")
         if self.stack_info:
             self.stack_info = redacted(self.stack_info)
-
-    def getMessage(self) -> str:  # noqa: N802 - logging's own name
-        return redacted(super().getMessage())
 
 
 def guard_logs() -> None:

@@ -189,11 +189,22 @@ class Permissions(Section):
     policy_file: FilePath = Path("/etc/ai-agent/security/policies.yaml")
 
 
+class Audit(Section):
+    """How often what is closed of a journal is sealed (seconds), and how long it is kept (days).
+
+    Without `retention_days` nothing is ever cut.
+    """
+
+    interval: PositiveFloat = 60
+    retention_days: PositiveFloat | None = None
+
+
 class Security(Section):
-    """Keys and permissions."""
+    """Keys, permissions, and the journals of what happened."""
 
     encryption: Encryption = Encryption()
     permissions: Permissions = Permissions()
+    audit: Audit = Audit()
 
 
 class Metrics(Section):

@@ -253,6 +253,11 @@ class Task(BaseModel):
             # Keys are the caller's words too, and may hold line breaks.
             faults = " ".join(_faults(error).split())
             raise InvalidTask(f"the task is refused: {faults}") from error
+        except Exception as error:
+            # An object of the caller's that cannot even be looked at.
+            raise InvalidTask(
+                f"the task is refused: it cannot be read ({type(error).__name__})"
+            ) from error
 
     def walk(self) -> Iterator[Task]:
         """Yield this task and everything below it, parents before their subtasks."""

@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 import click
 
 import celery_app
+from celery_app.cli.audit import audit
 from celery_app.cli.keys import keys
 from celery_app.cli.manage import config, doctor
 from celery_app.cli.policy import policy
@@ -137,6 +138,7 @@ for _command in (
     keys,
     policy,
     token,
+    audit,
     config,
     doctor,
 ):

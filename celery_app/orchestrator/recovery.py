@@ -5,7 +5,7 @@ does it at a time (advisory lock): a thread of any worker or of beat, at its sta
 
 What it finds: leases that ran out, tasks that became ready in a commit whose author died before
 publishing, retries that are due, and messages that the broker forgot. (The chords of ordinary Celery
-tasks have the result backend's own bootstep.)
+tasks have the result backend's own bootstep.) The same thread seals the journals from time to time.
 """
 
 from __future__ import annotations
@@ -18,11 +18,15 @@ from typing import Any
 from celery import bootsteps, signals
 from sqlalchemy import text
 
-from celery_app.celery import app, approvals, database, executions, queue, runs, settings
+from celery_app.celery import app, approvals, database, executions, queue, runs, settings, vault
+from celery_app.errors import JournalAltered
+from celery_app.orchestrator.audit import Keeper
 from celery_app.orchestrator.deadlines import Deadlines
 from celery_app.postgres.connection import Database
 from celery_app.queues import PriorityQueue
+from celery_app.security.signer import Signer
 from celery_app.store.approvals import ApprovalStore
+from celery_app.store.audit import AuditStore
 from celery_app.store.execution import ExecutionStore
 from celery_app.store.runs import RunStore
 
@@ -101,6 +105,7 @@ class Recovery:
 
 
 _deadlines = Deadlines(database)
+_keeper = Keeper(AuditStore(database), Signer(vault.ring))
 
 
 def recovery() -> Recovery:
@@ -116,6 +121,17 @@ def recovery() -> Recovery:
         configured.grace,
         configured.poison_limit,
     )
+
+
+def _audit() -> float:
+    """Seal some of the journals, and cut what is old; return after how many seconds to go on."""
+    configured = settings.security.audit
+    try:
+        more = _keeper.look(configured.interval, configured.retention_days)
+    except JournalAltered as error:
+        logger.critical("%s", error)
+        more = False
+    return 0.0 if more else configured.interval
 
 
 class RecoveryThread(threading.Thread):
@@ -137,6 +153,7 @@ class RecoveryThread(threading.Thread):
     def run(self) -> None:
         """Begin with a pass at once: whatever the last worker left is picked up now."""
         until_pass = 0.0
+        until_audit = 0.0
         while not self._stopping.is_set():
             try:
                 if until_pass <= 0:
@@ -144,10 +161,14 @@ class RecoveryThread(threading.Thread):
                     until_pass = settings.recovery.interval
                 else:
                     recovery().release_due()
+                if until_audit <= 0:
+                    until_audit = settings.security.audit.interval
+                    until_audit = _audit()
             except Exception:
                 # Whatever it was: nobody else would find what is left behind.
                 logger.exception("recovery will try again")
             until_pass -= _DUE_INTERVAL
+            until_audit -= _DUE_INTERVAL
             self._stopping.wait(_DUE_INTERVAL)
 
 

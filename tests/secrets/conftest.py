@@ -64,7 +64,7 @@ class Guarded:
         folder.mkdir()
         for of, password in passwords.items():
             (folder / of).write_text(password)
-        (folder / "policies.yaml").write_text("rules: []\n")
+        (folder / "policies.yaml").write_text("rules: [{effect: allow, who: ['*'], may: ['*']}]\n")
         ring = KeyRing(folder / "keys")
         ring.appoint(ring.add())
         (folder / "system.yaml").write_text(f"""
