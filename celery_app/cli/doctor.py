@@ -11,6 +11,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any, Literal
@@ -18,8 +19,9 @@ from typing import Any, Literal
 import celery_app
 from celery_app.cli.system import this_home
 from celery_app.errors import AgentSystemError, ConfigurationError
+from celery_app.security.keys import KeyRing
 from celery_app.settings import SystemSettings
-from celery_app.stack.profile import current_settings, is_embedded
+from celery_app.stack.profile import current_settings, has_data, is_embedded
 
 __all__ = ["Finding", "examine", "source"]
 
@@ -27,6 +29,8 @@ PROJECT = "ai-agent-system"
 #: Top-level names that are ours, or would hide what is ours.
 NAMES = ("workflows", "agents", "celery_app", "config")
 LITTLE_SPACE = 2**30
+#: A key is renewed once a year.
+OLD_KEY_DAYS = 366
 NO_SPACE = 100 * 2**20
 
 WRONG, UNREACHABLE = 2, 4
@@ -62,6 +66,8 @@ def examine() -> Iterator[Finding]:
         yield Finding("fail", "settings", str(error), exit_code=WRONG)
         return
     yield Finding("ok", "settings", source())
+    yield _keys(settings)
+    yield _policy()
     yield from _servers(settings)
 
 
@@ -70,6 +76,36 @@ def source() -> str:
     if is_embedded():
         return f"the embedded servers in {this_home().path}"
     return f"{Path(os.environ['CONFIG_PATH']) / 'system.yaml'}"
+
+
+def _keys(settings: SystemSettings) -> Finding:
+    encryption = settings.security.encryption
+    if not encryption.enabled:
+        return Finding("warn", "keys", "messages and rows are in clear", "set encryption.enabled")
+    try:
+        key = KeyRing(encryption.key_path).current
+    except ConfigurationError as error:
+        return Finding("fail", "keys", str(error), exit_code=WRONG)
+    if key is None:
+        if not has_data():
+            return Finding("ok", "keys", "the first one is made with the database")
+        return Finding("warn", "keys", "messages and rows are in clear", "ai-agent keys create")
+    age = (datetime.now(UTC) - key.created_at).days
+    if age > OLD_KEY_DAYS:
+        return Finding("warn", "keys", f"key {key.id} is {age} days old", "ai-agent keys rotate")
+    return Finding("ok", "keys", f"key {key.id} seals messages and rows")
+
+
+def _policy() -> Finding:
+    from celery_app import celery
+
+    try:
+        celery.policy()
+    except ConfigurationError as error:
+        return Finding("fail", "policy", str(error), exit_code=WRONG)
+    file = celery.settings.security.permissions.policy_file
+    known = f"{file}" if file.is_file() else "the user of this process alone may act"
+    return Finding("ok", "policy", known)
 
 
 def _python() -> Finding:

@@ -31,6 +31,7 @@ def print_task(document: JsonObject) -> None:
             ("type", document["type"]),
             ("agent", document["agent"]),
             ("priority", document["priority"]),
+            ("asked by", document["requested_by"]),
             ("parent", document["parent_id"]),
             ("needs", ", ".join(document["dependencies"])),
             ("deadline", document["deadline"]),

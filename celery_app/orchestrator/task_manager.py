@@ -130,7 +130,7 @@ class TaskManager:
     def tree(self, task_id: UUID | str) -> dict[str, Any]:
         """Return a task's public document, its plan, model and tool calls, all descendants under ``tasks``.
 
-        ``reason`` says why it is not running, and ``budgets`` what it may use up.
+        ``reason`` says why it is not running, ``budgets`` what it may use up, ``requested_by`` who asked.
 
         Raises:
             UnknownTask: There is none with this id.
@@ -139,6 +139,7 @@ class TaskManager:
         root, *below = self._store.tree(str(task_id))
         return {
             **root.as_json(),
+            "requested_by": root.requested_by,
             "reason": why_not_running(self._store.database, root),
             "budgets": [asdict(budget) for budget in self._budgets.of(root.budgets)],
             "plan": self._store.plan_of(root.id),
