@@ -139,7 +139,7 @@ def show(as_json: bool) -> None:
       ai-agent audit show
     """
     from celery_app.cli.screen import print_json, print_table
-    from celery_app.store.audit import JOURNALS
+    from celery_app.store.journals import JOURNALS
 
     store, _ = _open()
     shown: list[dict[str, Any]] = []
