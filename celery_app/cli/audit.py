@@ -60,7 +60,7 @@ def verify(heads: tuple[str, ...], as_json: bool) -> None:
             raise click.UsageError(
                 f"{head!r} is no digest: give the 64 hexadecimal digits that `audit show` printed"
             )
-    store, signer = _open()
+    store, signer = _open("system.read")
     with _progress("verifying", quiet=as_json) as on_done:
         reports = Verifier(store, signer).verify(heads, on_done)
     if as_json:
@@ -89,7 +89,7 @@ def seal(accept: bool, as_json: bool) -> None:
     from celery_app.cli.screen import print_json
     from celery_app.orchestrator.audit import Keeper
 
-    store, signer = _open()
+    store, signer = _open("system.change")
     with _progress("sealing", quiet=as_json) as on_done:
         kept = Keeper(store, signer).seal(accept=accept, on_done=on_done)
     if as_json:
@@ -117,7 +117,7 @@ def prune(days: float | None, as_json: bool) -> None:
     from celery_app.cli.screen import print_json
     from celery_app.orchestrator.audit import Keeper
 
-    store, signer = _open()
+    store, signer = _open("system.change")
     kept_days = _retention() if days is None else days
     with _progress("cutting", quiet=as_json) as on_done:
         kept = Keeper(store, signer).prune(kept_days, on_done)
@@ -139,9 +139,9 @@ def show(as_json: bool) -> None:
       ai-agent audit show
     """
     from celery_app.cli.screen import print_json, print_table
-    from celery_app.store.audit import JOURNALS
+    from celery_app.store.journals import JOURNALS
 
-    store, _ = _open()
+    store, _ = _open("system.read")
     shown: list[dict[str, Any]] = []
     for journal in JOURNALS:
         found = store.head(journal)
@@ -162,14 +162,15 @@ def show(as_json: bool) -> None:
     print_table(("journal", "stretches", "cut", "head", "signed"), rows)
 
 
-def _open() -> tuple[AuditStore, Signer]:
+def _open(action: str) -> tuple[AuditStore, Signer]:
     from celery_app.cli.system import prepare
 
     prepare()
-    from celery_app.celery import database, vault
+    from celery_app.celery import database, guard, vault
     from celery_app.security.signer import Signer
     from celery_app.store.audit import AuditStore
 
+    guard().require(action, "system:audit")
     return AuditStore(database), Signer(vault.ring)
 
 

@@ -23,7 +23,8 @@ from celery_app.security.chain import (
     stretch_statement,
 )
 from celery_app.security.signer import Signer, Worth
-from celery_app.store.audit import JOURNALS, AuditStore, Journal, SealedStretch, id_of
+from celery_app.store.audit import AuditStore, SealedStretch
+from celery_app.store.journals import JOURNALS, Journal, id_of
 
 __all__ = ["Keeper", "Kept"]
 
@@ -81,7 +82,11 @@ class Keeper:
         more = False
         with self.store.lock(wait=False) as mine:
             for journal in self._journals if mine else ():
-                more |= self._look_at(journal, interval, retention_days)
+                try:
+                    more |= self._look_at(journal, interval, retention_days)
+                except JournalAltered as error:
+                    # The other journals are sealed all the same.
+                    logger.critical("%s", error)
         return more
 
     def _look_at(self, journal: Journal, interval: float, days: float | None) -> bool:

@@ -19,7 +19,8 @@ from celery_app.security.chain import (
     stretch_statement,
 )
 from celery_app.security.signer import Signer, Worth
-from celery_app.store.audit import JOURNALS, AuditStore, Journal, SealedStretch, id_of
+from celery_app.store.audit import AuditStore, SealedStretch
+from celery_app.store.journals import JOURNALS, Journal, id_of
 
 __all__ = ["Finding", "Report", "Verifier"]
 

@@ -19,7 +19,6 @@ from celery import bootsteps, signals
 from sqlalchemy import text
 
 from celery_app.celery import app, approvals, database, executions, queue, runs, settings, vault
-from celery_app.errors import JournalAltered
 from celery_app.orchestrator.audit import Keeper
 from celery_app.orchestrator.deadlines import Deadlines
 from celery_app.postgres.connection import Database
@@ -126,11 +125,7 @@ def recovery() -> Recovery:
 def _audit() -> float:
     """Seal some of the journals, and cut what is old; return after how many seconds to go on."""
     configured = settings.security.audit
-    try:
-        more = _keeper.look(configured.interval, configured.retention_days)
-    except JournalAltered as error:
-        logger.critical("%s", error)
-        more = False
+    more = _keeper.look(configured.interval, configured.retention_days)
     return 0.0 if more else configured.interval
 
 

@@ -1,9 +1,7 @@
 """Journals, and the stretches, checkpoints and heads that vouch for them.
 
-Invariants
-  * The order of a journal is that of (xact, id). Rows of a transaction below `final_before` are all
-    there, and no further one can come.
-  * A journal's columns are hashed as they stand here: their list and order never change.
+Invariant: the order of a journal is that of (xact, id). Rows of a transaction below `final_before` are
+all there, and no further one can come.
 """
 
 from __future__ import annotations
@@ -17,61 +15,14 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from celery_app.postgres.connection import Database
-from celery_app.security.chain import Checkpoint, Head, Stretch, Value
+from celery_app.security.chain import Checkpoint, Head, Stretch
+from celery_app.store.journals import MICROSECONDS, NUMBER, Journal, Row
 
-__all__ = ["JOURNALS", "AuditStore", "Journal", "Row", "SealedStretch", "id_of"]
-
-Row = Sequence[Value]
-"""The values of a row, in the order of its journal's columns; the id is the first."""
-
-
-def id_of(row: Row) -> int:
-    """Return the id of a row."""
-    found = row[0]
-    assert isinstance(found, int)
-    return found
-
+__all__ = ["AuditStore", "SealedStretch"]
 
 _LOCK = 0x41474154
 _BATCH = 10_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# As texts: somebody may have put there what is too large for a number here, or 'infinity'.
-_MICROSECONDS = "round((extract(epoch FROM {0}) * 1000000)::numeric)::text AS {0}"
-_NUMBER = "{0}::text AS {0}"
-
-
-@dataclass(frozen=True)
-class Journal:
-    """A table whose rows are only ever added.
-
-    Attributes:
-        table: Its name.
-        columns: All its columns; the first three are id, at and xact.
-        in_use: SQL that tells whether retention must leave a row `j` of it for now.
-    """
-
-    table: str
-    columns: tuple[str, ...]
-    in_use: str = "false"
-
-    @property
-    def selected(self) -> str:
-        """What to select so that rows come as values that can be hashed."""
-        forms = {"at": _MICROSECONDS, "xact": _NUMBER}
-        return ", ".join(forms.get(name, "{0}").format(name) for name in self.columns)
-
-
-JOURNALS = (
-    Journal(
-        "event",
-        ("id", "at", "xact", "task_id", "root_id", "kind", "cause"),
-        in_use="""
-        EXISTS (SELECT FROM task t WHERE t.root_id = j.root_id
-                   AND t.state NOT IN ('succeeded', 'failed', 'cancelled', 'skipped'))
-        """,
-    ),
-    Journal("access_log", ("id", "at", "xact", "subject", "action", "resource", "rule", "why")),
-)
 
 
 @dataclass(frozen=True)
@@ -211,7 +162,7 @@ class AuditStore:
 
     def stretches(self, journal: Journal, after: int = 0) -> Iterator[SealedStretch]:
         """Yield the stretches behind the one with a number, in order."""
-        more = f"{_NUMBER.format('from_xact')}, first_id, last_id, row_count, marks, previous"
+        more = f"{NUMBER.format('from_xact')}, first_id, last_id, row_count, marks, previous"
         while True:
             rows = self._select("stretch", journal, more, at="sealed_at", after=after, limit=20)
             for row in rows:
@@ -232,7 +183,7 @@ class AuditStore:
     ) -> Sequence[Any]:  # fmt: skip
         return self.database.rows(
             f"""
-            SELECT number, {_NUMBER.format("to_xact")}, digest, signature, {_MICROSECONDS.format(at)}, {more}
+            SELECT number, {NUMBER.format("to_xact")}, digest, signature, {MICROSECONDS.format(at)}, {more}
               FROM {table} WHERE journal = :journal AND (:after IS NULL OR number > :after)
              ORDER BY number LIMIT :limit
             """,
