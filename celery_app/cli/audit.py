@@ -110,7 +110,8 @@ def seal(accept: bool, as_json: bool) -> None:
 def prune(days: float | None, as_json: bool) -> None:
     """Cut what is old, at a signed checkpoint.
 
-    Whole stretches are cut, as far as every run in them has ended. What is cut is compared with its seal before.
+    Whole stretches are cut, as far as every run in them has ended. What is cut is compared with its
+    seal before.
 
     \b
     Example:
