@@ -44,7 +44,7 @@ def audit() -> None:
 )
 @options.as_json
 def verify(heads: tuple[str, ...], as_json: bool) -> None:
-    """Compare the journals with what was sealed of them, and name each row that differs.
+    """Name each row that is not as it was sealed.
 
     Exit code: 0 they are whole, 1 something was altered, removed or added.
 
@@ -80,7 +80,9 @@ def verify(heads: tuple[str, ...], as_json: bool) -> None:
 )
 @options.as_json
 def seal(accept: bool, as_json: bool) -> None:
-    """Seal everything that is closed by now; workers do so every security.audit.interval seconds.
+    """Seal everything that is closed by now.
+
+    Workers do so every security.audit.interval seconds.
 
     \b
     Example:
@@ -106,9 +108,10 @@ def seal(accept: bool, as_json: bool) -> None:
 )
 @options.as_json
 def prune(days: float | None, as_json: bool) -> None:
-    """Cut what is old: whole stretches, as far as every run in them has ended.
+    """Cut what is old, at a signed checkpoint.
 
-    What is cut is compared with its seal before, and a signed checkpoint takes its place.
+    Whole stretches are cut, as far as every run in them has ended. What is cut is compared with its
+    seal before.
 
     \b
     Example:
@@ -191,9 +194,9 @@ def _progress(name: str, *, quiet: bool) -> Iterator[Callable[[int], None]]:
     from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(
-        *columns, console=Console(stderr=True), transient=True, disable=quiet
-    ) as progress:
+    console = Console(stderr=True)
+    off = quiet or not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=off) as progress:
         line = progress.add_task(f"{name} rows", total=None)
         yield lambda n: progress.update(line, advance=n)
 
