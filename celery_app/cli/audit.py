@@ -21,7 +21,7 @@ __all__ = ["audit"]
 
 @click.group()
 def audit() -> None:
-    """Seal and verify the journals: what happened to every task.
+    """Seal and verify the journals: what happened to every task, and what was denied.
 
     Workers seal what is closed of them from time to time, by hashes that build on each other and a
     signature.
