@@ -13,11 +13,12 @@ from celery.exceptions import TimeoutError as CeleryTimeout
 from celery.result import AsyncResult
 
 from celery_app.celery import app, store
-from celery_app.errors import WaitTimeout
+from celery_app.errors import UnknownTask, WaitTimeout
 from celery_app.orchestrator import budgets
 from celery_app.orchestrator.following import follow as follow_events
 from celery_app.orchestrator.task_manager import TaskManager
 from celery_app.orchestrator.workflow_engine import WorkflowEngine
+from workflows.problem import shown
 from workflows.workflow import Workflow
 
 
@@ -26,10 +27,18 @@ class TaskHandle:
 
     Args:
         task_id: Its id, which is its Celery id.
+
+    Raises:
+        UnknownTask: No task can have such an id.
     """
 
     def __init__(self, task_id: UUID | str, manager: TaskManager | None = None) -> None:
-        self.id = UUID(str(task_id))
+        try:
+            self.id = UUID(str(task_id))
+        except ValueError:
+            raise UnknownTask(
+                f"no task has the id {shown(task_id)}; `ai-agent task list` shows them"
+            ) from None
         self._manager = manager or TaskManager()
 
     def __repr__(self) -> str:

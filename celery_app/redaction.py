@@ -16,7 +16,6 @@ import re
 import sys
 import threading
 import traceback
-from contextlib import suppress
 from types import TracebackType
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -89,8 +88,10 @@ def redacted_values(value: Any) -> Any:
         return redacted(value)
     if isinstance(value, dict):
         return {key: redacted_values(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(redacted_values(inner) for inner in value)
+    if isinstance(value, list):
+        return [redacted_values(inner) for inner in value]
+    if isinstance(value, tuple):
+        return tuple(redacted_values(inner) for inner in value)
     return value
 
 
@@ -108,15 +109,43 @@ class _Record(logging.LogRecord):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # Put together at once: some formatters would do so themselves, with what is in the arguments.
-        with suppress(Exception):  # as logging does, the handler tells what is wrong with it
-            self.msg, self.args = redacted(super().getMessage()), None
+        # Some formatters put the message together themselves, and count on the arguments for it.
+        self.args = _shown_values(self.args)
         if self.exc_info and self.exc_info[0] is not None:
             # Formatters take this where it is there.
             lines = traceback.format_exception(*self.exc_info)
             self.exc_text = redacted("".join(lines)).rstrip("\n")
         if self.stack_info:
             self.stack_info = redacted(self.stack_info)
+
+    def getMessage(self) -> str:  # noqa: N802 - logging's own name
+        return redacted(super().getMessage())
+
+
+class _Shown:
+    """Any object as an argument of a record: its words, without secrets."""
+
+    def __init__(self, value: object) -> None:
+        self._value = value
+
+    def __str__(self) -> str:
+        return redacted(str(self._value))
+
+    def __repr__(self) -> str:
+        return redacted(repr(self._value))
+
+
+def _shown_values(args: Any) -> Any:
+    if isinstance(args, dict):
+        return {key: _shown_values((value,))[0] for key, value in args.items()}
+    if not isinstance(args, tuple):
+        return args
+    return tuple(
+        redacted(arg) if isinstance(arg, str)
+        else arg if arg is None or isinstance(arg, int | float)
+        else _Shown(arg)
+        for arg in args
+    )  # fmt: skip
 
 
 def guard_logs() -> None:

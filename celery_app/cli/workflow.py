@@ -5,6 +5,7 @@ Invariant: starting needs no worker; only a command that waits for a result look
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -273,7 +274,8 @@ def reject(run_id: str, step: str, answer: Any, by: str | None, as_json: bool) -
 
 def _named_or_file(client: Client, name: str) -> Path | str:
     path = Path(name)
-    return path if path.suffix in (".yaml", ".yml") or path.is_file() else name
+    # Of a name that no file can have, pathlib says so with an error.
+    return path if path.suffix in (".yaml", ".yml") or os.path.isfile(path) else name
 
 
 def _find(given: str) -> RunHandle:

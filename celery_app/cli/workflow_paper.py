@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -87,7 +88,7 @@ def _found(name: str) -> tuple[Workflow, dict[str, str]]:
 
     files = WorkflowFiles()
     path = Path(name)
-    if path.suffix in (".yaml", ".yml") or path.is_file():
+    if path.suffix in (".yaml", ".yml") or os.path.isfile(path):
         return files.read(path), {}
     if name in files.names or not options.is_id(name):
         return files.named(name), {}

@@ -44,7 +44,8 @@ class Message(virtual.Message):
         try:
             super().__init__(payload, channel=channel, **kwargs)
             # What the channel will ask for.
-            _ = self.delivery_info["exchange"], self.delivery_info["routing_key"]
+            info = self.delivery_info
+            _words(self.delivery_tag, info["exchange"], info["routing_key"])
         except MALFORMED as error:
             raise NoMessage(f"{error!r} in {payload!r:.300}") from error
 
@@ -81,6 +82,12 @@ class Message(virtual.Message):
         self.verdict = None
         if self.on_settled is not None:
             self.on_settled(self)
+
+
+def _words(*values: Any) -> None:
+    # Redis takes nothing else as a key, and a connection that refuses it counts as lost.
+    if strange := [value for value in values if not isinstance(value, str)]:
+        raise TypeError(f"{strange[0]!r:.60} is no text")
 
 
 class QoS(redis.QoS):

@@ -28,6 +28,7 @@ from celery_app.codec import check
 from celery_app.errors import Unsealed
 from celery_app.worker.channel import MALFORMED, Held, Message
 from celery_app.worker.ending import hand_back
+from celery_app.worker.shape import check_shape
 from celery_app.worker.visibility import VisibilityStep, renew
 
 logger = logging.getLogger(__name__)
@@ -127,6 +128,7 @@ class Consumer(consumer.Consumer):
             if isinstance(message, Message):
                 self.held.add(message)
             try:
+                check_shape(message)
                 check(message, self.app.vault)
                 handle(message)
             except (*MALFORMED, KombuError, Unsealed) as error:

@@ -9,14 +9,21 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from typing import NamedTuple
 from urllib.parse import quote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from uvicorn.logging import AccessFormatter
 
 from celery_app import redaction
 from celery_app.redaction import MARK, Address, guard_logs, keep_secret, redacted, redacted_values
+
+
+class _Pair(NamedTuple):
+    first: str
+    second: int
 
 
 @pytest.fixture(autouse=True)
@@ -82,8 +89,9 @@ def test_short_secrets_cut_no_words() -> None:
 
 def test_plain_data_keeps_its_shape() -> None:
     keep_secret("hunter2!")
-    given = {"a": ["x hunter2!", ("hunter2!",)], "b": 1, "c": None}
-    assert redacted_values(given) == {"a": [f"x {MARK}", (MARK,)], "b": 1, "c": None}
+    pair = _Pair("hunter2!", 2)
+    given = {"a": ["x hunter2!", pair], "b": 1, "c": None}
+    assert redacted_values(given) == {"a": [f"x {MARK}", (MARK, 2)], "b": 1, "c": None}
 
 
 def test_an_address_shows_no_password_and_works() -> None:
@@ -111,6 +119,18 @@ def test_no_record_holds_one_whoever_writes_it() -> None:
         logger.removeHandler(handler)
     assert "hunter2!" not in written.getvalue()
     assert written.getvalue().count(MARK) >= 5
+
+
+def test_a_formatter_may_read_the_arguments_of_a_record() -> None:
+    """As that of uvicorn's access log does, whose third argument is a path with its query."""
+    keep_secret("hunter2!")
+    guard_logs()
+    record = logging.getLogRecordFactory()(
+        "uvicorn.access", logging.INFO, "", 0, '%s - "%s %s HTTP/%s" %d',
+        ("127.0.0.1:5", "GET", "/tasks?key=hunter2!", "1.1", 200), None,
+    )  # fmt: skip
+    told = AccessFormatter('%(client_addr)s "%(request_line)s" %(status_code)s', use_colors=False)
+    assert told.format(record) == f'127.0.0.1:5 "GET /tasks?key={MARK} HTTP/1.1" 200 OK'
 
 
 def test_a_process_that_ends_with_a_traceback_tells_none() -> None:
