@@ -17,11 +17,13 @@ from typing import Any
 
 import httpx
 
-__all__ = ["Wire", "escape_line_ends"]
+__all__ = ["LONGEST_REPLY", "Wire", "escape_line_ends"]
 
 # httpx takes these for line ends; inside JSON they can only stand in strings, where Ollama's
 # server leaves the first one as it is.
 _ESCAPES = {b"\xc2\x85": b"\\u0085", b"\xe2\x80\xa8": b"\\u2028", b"\xe2\x80\xa9": b"\\u2029"}
+#: Bytes of a reply after which the server is taken to be out of its mind; a token takes about 150.
+LONGEST_REPLY = 64_000_000
 _BEGINNINGS = (b"\xe2\x80", b"\xe2", b"\xc2")
 
 
@@ -78,7 +80,15 @@ class _Escaped(httpx.SyncByteStream):
         self._stream = stream
 
     def __iter__(self) -> Iterator[bytes]:
-        return escape_line_ends(self._stream)
+        return escape_line_ends(self._limited())
+
+    def _limited(self) -> Iterator[bytes]:
+        left = LONGEST_REPLY
+        for chunk in self._stream:
+            left -= len(chunk)
+            if left < 0:
+                raise httpx.RemoteProtocolError(f"it is longer than {LONGEST_REPLY:,} bytes")
+            yield chunk
 
     def close(self) -> None:
         self._stream.close()

@@ -25,7 +25,7 @@ T = TypeVar("T")
 _SHRINKS = "FUZZ_SHRINK" in os.environ
 
 fuzzed = settings(
-    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "100")),
+    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "40")),
     deadline=timedelta(seconds=10),
     suppress_health_check=list(HealthCheck),
     phases=(Phase.explicit, Phase.reuse, Phase.generate, *([Phase.shrink] if _SHRINKS else ())),

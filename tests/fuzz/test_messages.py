@@ -18,7 +18,7 @@ from tests.fuzz.doors import nested
 pytestmark = pytest.mark.timeout(180)
 
 #: How many messages are thrown, and from which seed.
-COUNT = 3 * int(os.environ.get("FUZZ_EXAMPLES", "100"))
+COUNT = 6 * int(os.environ.get("FUZZ_EXAMPLES", "40"))
 SEED = int(os.environ.get("FUZZ_SEED", "7"))
 
 ODD: list[Any] = [

@@ -42,7 +42,7 @@ TRAPS = {
     "deep": "[" * 20_000,
     "deep and closed": "a: " + "[" * 2000 + "]" * 2000,
     "deep by indents": "".join(" " * n + "a:\n" for n in range(600)),
-    "long": "a: 1\n" * 55_000,
+    "long": "a: 1\n" * 50_000,
     "many values": "a: [" + "1," * 60_000 + "]",
     "a long key": "k" * 2000 + ": 1",
     "a Python object": "a: !!python/object/apply:os.system [true]",
