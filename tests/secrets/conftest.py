@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import psycopg2
 import pytest
 import redis
 
-from celery_app.security.keys import KeyRing
+from celery_app.security.keys import Key, KeyRing
 from celery_app.settings import SystemSettings, load_settings
 from celery_app.stack.postgres import PORT, PostgresServer
 from celery_app.stack.stack import Stack
@@ -47,7 +48,7 @@ class Guarded:
     def secrets(self) -> list[str]:
         """Everything that nobody may be shown, in clear."""
         ring = KeyRing(self.config / "keys")
-        return [DATABASE, BROKER, WEBHOOK, *(key.secret.hex() for key in ring.all())]
+        return [DATABASE, BROKER, WEBHOOK, *(form for key in ring.all() for form in _forms_of(key))]
 
     def run(self, *args: str, environ: Mapping[str, str] | None = None) -> str:
         """Run a Python program to its end; return all that it prints."""
@@ -106,6 +107,10 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     broker.config_set("requirepass", "")
     broker.close()
     stack.stop()
+
+
+def _forms_of(key: Key) -> tuple[str, str]:
+    return key.secret.hex(), base64.b64encode(key.secret).decode()
 
 
 def client_of(guarded: Guarded, password: str | None) -> redis.Redis:
