@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import random
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from celery_app.errors import JournalAltered
 from celery_app.orchestrator.audit import Keeper
@@ -150,3 +157,67 @@ def test_a_lost_answer_to_a_commit_is_no_tampering(
     assert keeper(weak, ring).seal().rows == 5
     report = verify(database, ring)
     assert (report.findings, report.rows_cut, report.rows) == ([], 25, 5)
+
+
+def test_a_sealer_that_is_killed_leaves_a_whole_chain(
+    database: Database, url: str, ring: KeyRing
+) -> None:
+    write(database, 600)
+    code = (
+        "import sys; from pathlib import Path; from celery_app.postgres.connection import Database; "
+        "from celery_app.security.keys import KeyRing; from tests.security.audited import keeper; "
+        "keeper(Database(sys.argv[1]), KeyRing(Path(sys.argv[2])), 2).seal()"
+    )
+    for goal in (20, 60, 120):
+        sealer = subprocess.Popen([sys.executable, "-c", code, url, str(ring.folder)])
+        until = time.monotonic() + 60
+        while sealed_by_now(database) < goal and sealer.poll() is None:
+            assert time.monotonic() < until
+            time.sleep(0.002)
+        sealer.kill()
+        assert sealer.wait() == -signal.SIGKILL, "it was killed in the midst of it"
+        report = verify(database, ring)
+        assert (report.findings, report.rows + report.unsealed) == ([], 600)
+    keeper(database, ring).seal()
+    report = verify(database, ring)
+    assert (report.findings, report.rows) == ([], 600)
+
+
+def sealed_by_now(database: Database) -> int:
+    return int(database.row("SELECT count(*) AS n FROM stretch").n)
+
+
+def test_transactions_that_are_undone_in_part_or_whole_are_sealed_as_they_ended(
+    database: Database, ring: KeyRing
+) -> None:
+    insert = "INSERT INTO event (task_id, root_id, kind) VALUES ('t', 'r', 'queued')"
+
+    def writer(seed: int) -> int:
+        dice, kept = random.Random(seed), 0
+        with database.session() as session:
+            for _ in range(40):
+                rows = 1
+                session.execute(text("BEGIN"))
+                session.execute(text(insert))
+                session.execute(text("SAVEPOINT inner_part"))
+                session.execute(text(insert))
+                time.sleep(dice.random() / 100)
+                if dice.random() < 0.5:
+                    session.execute(text("ROLLBACK TO inner_part"))
+                else:
+                    rows += 1
+                whole = dice.random() < 0.7
+                session.execute(text("COMMIT" if whole else "ROLLBACK"))
+                kept += rows * whole
+        return kept
+
+    sealer = keeper(database, ring, 7)
+    with ThreadPoolExecutor() as pool:
+        writers = [pool.submit(writer, seed) for seed in range(4)]
+        while not all(one.done() for one in writers):
+            sealer.seal()
+            assert verify(database, ring).findings == []
+    sealer.seal()
+    report = verify(database, ring)
+    assert (report.findings, report.unsealed) == ([], 0)
+    assert report.rows == sum(one.result() for one in writers)
