@@ -2,8 +2,9 @@
 
 Invariants
   * One process does it at a time, and never in a transaction of a task.
-  * Nothing is built on a head whose signature is not right, and nothing is cut that is not as it was
-    sealed: otherwise the next signature would bless what somebody forged.
+  * Nothing is built on a head whose signature is not right, or that leaves out what this process has
+    seen, and nothing is cut that is not as it was sealed: otherwise the next signature would bless what
+    somebody forged.
 """
 
 from __future__ import annotations
@@ -66,6 +67,7 @@ class Keeper:
         self._signer = signer
         self._journals = journals
         self._stretch_rows = stretch_rows
+        self._seen: dict[str, Head] = {}
 
     def look(self, interval: float, retention_days: float | None) -> bool:
         """Seal one stretch of each journal that is due, and cut some of what is too old.
@@ -92,7 +94,8 @@ class Keeper:
     def _look_at(self, journal: Journal, interval: float, days: float | None) -> bool:
         found = self.store.head(journal)
         full = False
-        if found is None or self.store.now() >= found[0].at + interval * 1_000_000:
+        # A head from the future is no right one: sealing tells so.
+        if found is None or not 0 <= self.store.now() - found[0].at < interval * 1_000_000:
             sealed = next(self._seal(journal, accept=False), None)
             full = sealed is not None and sealed.facts.row_count >= self._stretch_rows
         if days is not None:
@@ -154,6 +157,12 @@ class Keeper:
                 journal.table, sealed.facts.number, end, sealed.digest, head.cut, self.store.now()
             )
             self.store.add(sealed, head, self._signer.sign(head.statement()))
+            self._seen[journal.table] = head
+            # Logs are kept where whoever writes to the database cannot: the head is noted there.
+            logger.info(
+                "journal %s is sealed up to stretch %s, head %s",
+                journal.table, head.number, head.digest.hex(),
+            )  # fmt: skip
             yield sealed
 
     def _sealed(self, journal: Journal, head: Head, end: int) -> SealedStretch:
@@ -173,10 +182,12 @@ class Keeper:
     def _head(self, journal: Journal, *, accept: bool) -> Head:
         """Return what the next stretch continues, signed with the newest key."""
         found = self.store.head(journal)
+        if not accept:
+            self._compare_with_seen(journal, found[0] if found else None)
         if found is None:
             return self._first_head(journal, accept=accept)
         head, signature = found
-        worth = self._signer.worth(head.statement(), signature, head.at)
+        worth = self._signer.worth(head.statement(), signature)
         if worth not in {Worth.GOOD, Worth.NONE}:
             if not accept:
                 raise JournalAltered(
@@ -190,7 +201,27 @@ class Keeper:
             if fresh_signature is not None:
                 # Keys that are no longer needed to read anything may then be taken away.
                 self.store.set_head(fresh, fresh_signature)
+        self._seen[journal.table] = head
         return head
+
+    def _compare_with_seen(self, journal: Journal, head: Head | None) -> None:
+        """Raise if what this process has seen sealed is in the chain no more."""
+        seen = self._seen.get(journal.table)
+        if seen is None:
+            return
+        if head is None or head.number < seen.number:
+            kept = False
+        elif head.number == seen.number:
+            kept = head.digest == seen.digest
+        else:
+            digest = self.store.digest_of(journal, seen.number)
+            kept = digest == seen.digest or (digest is None and seen.number <= head.cut)
+        if not kept:
+            raise JournalAltered(
+                f"journal {journal.table} was sealed up to stretch {seen.number}, and that is gone or is "
+                f"another one, so nothing is sealed: `ai-agent audit verify --head {seen.digest.hex()}` "
+                "tells more"
+            )
 
     def _first_head(self, journal: Journal, *, accept: bool) -> Head:
         last = None

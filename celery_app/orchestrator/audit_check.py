@@ -157,7 +157,7 @@ class Verifier:
             return None
         head, signature = found
         report.head = head.digest.hex()
-        report.head_worth = self._signer.worth(head.statement(), signature, head.at)
+        report.head_worth = self._signer.worth(head.statement(), signature)
         if report.head_worth in _TELLING:
             report.find(f"the head was altered: {_TELLING[report.head_worth]}")
         return head

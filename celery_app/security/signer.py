@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from enum import StrEnum
 
 from celery_app.security.keys import KeyRing, key_id_of
@@ -49,19 +50,21 @@ class Signer:
         current = self._ring.current if self._ring is not None else None
         return current is None or (signature is not None and key_id_of(signature) == current.id)
 
-    def worth(self, statement: bytes, signature: bytes | None, at: int) -> Worth:
+    def worth(self, statement: bytes, signature: bytes | None, at: int | None = None) -> Worth:
         """Tell what a signature is worth.
 
         Args:
             statement: What it is to vouch for.
             signature: What was found.
-            at: When it is said to have been made (microseconds since 1970).
+            at: When it is said to have been made (microseconds since 1970). None: whatever is said, it
+                had to be signed anew by now. Whoever forges a moment can put it before the first key.
         """
         keys = [] if self._ring is None else self._ring.all()
         if self._ring is None or not keys:
             return Worth.NONE if signature is None else Worth.UNCHECKED
         if signature is None:
             first = round(keys[0].created_at.timestamp() * 1_000_000)
+            at = round(time.time() * 1_000_000) if at is None else at
             return Worth.MISSING if at < 0 or at > first + _GRACE else Worth.NONE
         if self._ring.verifies(_PURPOSE, statement, signature):
             return Worth.GOOD

@@ -192,6 +192,15 @@ class AuditStore:
             limit=limit,
         )
 
+    def digest_of(self, journal: Journal, number: int) -> bytes | None:
+        """Return the digest of a stretch; None if it is not there."""
+        row = self.database.row(
+            "SELECT digest FROM stretch WHERE journal = :journal AND number = :number",
+            journal=journal.table,
+            number=number,
+        )
+        return None if row is None else bytes(row.digest)
+
     # Writing
 
     def add(self, sealed: SealedStretch, head: Head, signature: bytes | None) -> None:
@@ -199,6 +208,10 @@ class AuditStore:
         facts = sealed.facts
 
         def work(connection: Connection) -> None:
+            if _is_done(
+                connection, "stretch", facts.journal, facts.number, sealed_at=facts.sealed_at
+            ):
+                return
             _insert(
                 connection,
                 "stretch",
@@ -234,6 +247,9 @@ class AuditStore:
         """
 
         def work(connection: Connection) -> None:
+            journal, number = checkpoint.journal, checkpoint.number
+            if _is_done(connection, "checkpoint", journal, number, at=checkpoint.at):
+                return
             connection.execute(text("SELECT set_config('ai_agent.cut', 'on', true)"))
             deleted = connection.execute(
                 text(f"DELETE FROM {checkpoint.journal} WHERE xact < CAST(:xact AS xid8)"),
@@ -254,6 +270,18 @@ class AuditStore:
             _set_head(connection, head, head_signature)
 
         self.database.transaction(work)
+
+
+def _is_done(connection: Connection, table: str, journal: str, number: int, **moment: int) -> bool:
+    """Tell whether this very row is there: it was committed, and only the answer was lost."""
+    [(column, at)] = moment.items()
+    found = connection.scalar(
+        text(
+            f"SELECT true FROM {table} WHERE journal = :journal AND number = :number AND {column} = :at"
+        ),
+        {"journal": journal, "number": number, "at": _EPOCH + timedelta(microseconds=at)},
+    )
+    return found is not None
 
 
 def _set_head(connection: Connection, head: Head, signature: bytes | None) -> None:
