@@ -106,6 +106,9 @@ def test_the_shipped_policy_is_right_and_denies_strangers() -> None:
     policy = Policy.load(Path(__file__).parents[2] / "config" / "policies.yaml")
     assert policy.decide("user:ai-agent", request("task.submit", "agent:planner")).allowed
     assert not policy.decide("user:ann", request("task.submit", "agent:planner")).allowed
+    # Without that a planned step of a triggered run would have no agents to choose from.
+    assert policy.decide("trigger:market-report", request("task.submit", "agent:writer")).allowed
+    assert not policy.decide("trigger:market-report", request("token.change", "token:x")).allowed
 
 
 @pytest.mark.parametrize(
