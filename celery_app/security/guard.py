@@ -102,17 +102,18 @@ class Guard:
         try:
             subject = self._subject()
         except TokenRefused as refused:
-            self._tell(refused.subject, wanted, Decision(False, None, str(refused)))
+            self.tell(refused.subject, wanted, Decision(False, None, str(refused)))
             raise
         decision = self._decide(subject, wanted)
         if decision.allowed:
             return
-        self._tell(subject.name, wanted, decision)
+        self.tell(subject.name, wanted, decision)
         raise PermissionDenied(
             f"{subject.name} may not {action} on {resource}: {decision.why}; "
             f"`ai-agent policy explain {subject.name} {action} {resource}` tells more"
         )
 
-    def _tell(self, name: str, wanted: Request, decision: Decision) -> None:
+    def tell(self, name: str, wanted: Request, decision: Decision) -> None:
+        """Log and record that somebody was denied something."""
         logger.warning("denied: %s %s %s: %s", name, wanted.action, wanted.resource, decision.why)
         self._record(name, wanted, decision)

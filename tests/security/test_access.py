@@ -174,6 +174,8 @@ def test_a_tool_is_not_given_to_an_agent_that_the_policy_denies_it() -> None:
     why = permissions.why_denied(task, "writer", "http_get")
     assert why is not None
     assert why.startswith("the policy denies it: deny by the rule at ")
+    kept = access.denials(1)[0]
+    assert (kept["subject"], kept["resource"]) == ("agent:writer", "tool:http_get")
 
 
 def test_a_plan_is_made_for_agents_that_the_asker_may_ask(client: Client) -> None:
