@@ -7,7 +7,6 @@ and connects to nothing.
 from __future__ import annotations
 
 import functools
-import getpass
 import os
 from typing import Any
 
@@ -27,7 +26,7 @@ from celery_app.postgres.connection import Database
 from celery_app.postgres.migrate import migrate
 from celery_app.queues import DEFAULT_QUEUE, PRIORITY_STEPS, PriorityQueue, all_queues
 from celery_app.redaction import Address, guard_logs
-from celery_app.security.guard import Guard, Subject
+from celery_app.security.guard import Guard, Subject, local_user
 from celery_app.security.keys import KeyRing
 from celery_app.security.policy import Policy
 from celery_app.security.vault import Vault
@@ -168,7 +167,7 @@ def policy() -> Policy:
     """
     permissions = settings.security.permissions
     if is_embedded() and not permissions.policy_file.is_file():
-        return Policy.of_owner(f"user:{getpass.getuser()}")
+        return Policy.of_owner(local_user())
     return Policy.load(permissions.policy_file, permissions.default_policy)
 
 
@@ -178,11 +177,7 @@ def guard(token: str | None = None) -> Guard:
     Without a token the one of the environment counts (``AI_AGENT_TOKEN``), if there is one.
     """
     token = token or os.environ.get("AI_AGENT_TOKEN")
-    return (
-        Guard(access.holder(token), policy(), access.record)
-        if token
-        else guard_of(f"user:{getpass.getuser()}")
-    )
+    return Guard(access.holder(token), policy(), access.record) if token else guard_of(local_user())
 
 
 def guard_of(subject: str) -> Guard:

@@ -59,7 +59,7 @@ class Client:
         self._manager = TaskManager(permissions=self.permissions)
         self._files = WorkflowFiles()
         self._engine = WorkflowEngine(self._files, self.permissions)
-        self._triggers = Triggers(permissions=self.permissions)
+        self._triggers = Triggers(self._files, permissions=self.permissions)
 
     def submit(
         self,

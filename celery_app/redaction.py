@@ -25,6 +25,7 @@ __all__ = [
     "SHORTEST",
     "Address",
     "guard_logs",
+    "keep_name",
     "keep_secret",
     "redacted",
     "redacted_values",
@@ -49,6 +50,7 @@ _SHAPES = re.compile(
 )
 
 _known: set[str] = set()
+_names: set[str] = set()
 _pattern: re.Pattern[str] | None = None
 _lock = threading.Lock()
 
@@ -65,6 +67,11 @@ def keep_secret(*secrets: str | None) -> None:
             _pattern = re.compile("|".join(map(re.escape, longest_first)))
 
 
+def keep_name(name: str) -> None:
+    """Leave `token:NAME` as it is from now on: so the policy calls whoever holds the token of that name."""
+    _names.add(name)
+
+
 def _forms(secret: str) -> set[str]:
     quoted = {quote(secret, safe=""), quote(secret), quote_plus(secret)}
     return {secret, *quoted, repr(secret)[1:-1], json.dumps(secret)[1:-1]}
@@ -78,7 +85,9 @@ def redacted(text: str) -> str:
 
 
 def _marked(found: re.Match[str]) -> str:
-    before, _, after = (part for part in found.groups() if part is not None)
+    before, secret, after = (part for part in found.groups() if part is not None)
+    if before == "token:" and secret in _names:
+        return found[0]
     return f"{before}{MARK}{after}"
 
 

@@ -103,7 +103,8 @@ class TaskManager:
 
         Raises:
             InvalidTask: The task is wrong; nothing was stored.
-            PermissionDenied: An agent, a capability or a Celery task in it is not for whoever asks.
+            PermissionDenied: An agent, a capability or a Celery task in it is not for whoever asks, or
+                they may not read a task whose result it needs.
             ServiceUnavailable: Postgres or the broker does not answer; nothing was stored. (If the
                 broker goes away after that question, the task is stored and recovery sends it.)
         """
@@ -203,8 +204,15 @@ class TaskManager:
         limits().check(task)
 
     def _require(self, task: Task) -> None:
-        """Ask for every member: for its agent and its capabilities, or for its Celery task."""
-        for member in task.walk():
+        """Ask for every member: for its agent and its capabilities, or for its Celery task.
+
+        Results of other tasks flow into it, so those are asked for as if they were read.
+        """
+        members = list(task.walk())
+        needed_outside = {each for member in members for each in member.dependencies}
+        for other in sorted(needed_outside - {member.id for member in members}):
+            self.permissions.require("task.read", f"task:{other}")
+        for member in members:
             level = member.security_requirements.level
             needed = member.required_capabilities
             if member.task is not None:

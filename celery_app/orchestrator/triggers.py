@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from celery_app.celery import guard, queue, settings, triggers
 from celery_app.errors import ConfigurationError, UnknownTask
+from celery_app.orchestrator.asking import require_steps
 from celery_app.orchestrator.workflow_files import WorkflowFiles
 from celery_app.security.guard import Guard
 from celery_app.store.triggers import Registered, StoredTrigger
@@ -76,6 +77,7 @@ class Triggers:
             WorkflowError: It contains itself, or would start itself again and again.
         """
         self._require("workflow.change", workflow.name)
+        require_steps(self._permissions, workflow, self._files or {})
         inside = workflows_inside(workflow, find)
         refuse_circle(workflow, triggers.triggers(kind="after"))
         triggers.register(workflow, inside, self._clock())

@@ -18,6 +18,7 @@ from celery.result import AsyncResult
 
 from celery_app.celery import app, approvals, graphs, guard, queue, runs, store
 from celery_app.errors import TaskFailed, UnknownTask, WaitTimeout
+from celery_app.orchestrator.asking import require_steps
 from celery_app.orchestrator.reopening import Reopening
 from celery_app.orchestrator.run_document import document
 from celery_app.security.guard import Guard
@@ -121,11 +122,12 @@ class WorkflowEngine:
 
         Raises:
             InvalidInputs: The context does not fit.
-            PermissionDenied: The workflow is not for whoever asks; so with all that follows here.
+            PermissionDenied: The workflow is not for whoever asks, or it is none of the files and one
+                of its steps is not for them; the first so with all that follows here.
             InvalidWorkflow: A workflow inside it is missing, or contains itself.
             ServiceUnavailable: Postgres or the broker does not answer; nothing was stored.
         """
-        self.permissions.require("workflow.run", f"workflow:{workflow.name}")
+        self._require_start(workflow)
         inputs = workflow.inputs_from(context)
         task = Task(
             id=run_id or uuid4(),
@@ -243,6 +245,8 @@ class WorkflowEngine:
         self._require("workflow.run", run)
         if step is not None and step not in {each.id for each in run.workflow.steps}:
             raise UnknownTask(f"workflow {run.workflow.name} has no step {step!r}")
+        if workflow is not None:
+            self._require_start(workflow)
         definition = workflow or run.workflow
         context = {**run.instance.context, **(inputs or {})}
         given = definition.inputs_from(context)
@@ -293,6 +297,10 @@ class WorkflowEngine:
 
     def _require(self, action: str, run: Run) -> None:
         self.permissions.require(action, f"workflow:{run.workflow.name}")
+
+    def _require_start(self, workflow: Workflow) -> None:
+        self.permissions.require("workflow.run", f"workflow:{workflow.name}")
+        require_steps(self.permissions, workflow, self.workflows)
 
     def _find(self, name: str) -> Workflow:
         for workflow in self.workflows.values():

@@ -6,6 +6,8 @@ Invariant: what is denied is told to whoever keeps the record before it is told 
 from __future__ import annotations
 
 import logging
+import os
+import pwd
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +16,7 @@ from celery_app.errors import PermissionDenied
 from celery_app.security.policy import Decision, Policy, Request, fits, request
 from workflows.task import SecurityLevel
 
-__all__ = ["Guard", "Subject"]
+__all__ = ["Guard", "Subject", "TokenRefused", "local_user"]
 
 logger = logging.getLogger("celery_app.audit")
 
@@ -28,6 +30,26 @@ class Subject:
 
     name: str
     scopes: tuple[str, ...] = ()
+
+
+class TokenRefused(PermissionDenied):
+    """A token lets nobody in; `subject` is whose it was, as far as that is known."""
+
+    def __init__(self, message: str, subject: str = "token:?") -> None:
+        super().__init__(message)
+        self.subject = subject
+
+
+def local_user() -> str:
+    """Return the subject that a process without a token is.
+
+    The system is asked, not the environment: LOGNAME is whatever somebody writes there.
+    """
+    number = os.geteuid()
+    try:
+        return f"user:{pwd.getpwuid(number).pw_name}"
+    except KeyError:
+        return f"user:{number}"
 
 
 class Guard:
@@ -56,7 +78,9 @@ class Guard:
 
     def decide(self, wanted: Request) -> Decision:
         """Decide, and do nothing else."""
-        subject = self._subject()
+        return self._decide(self._subject(), wanted)
+
+    def _decide(self, subject: Subject, wanted: Request) -> Decision:
         if subject.scopes and not any(fits(scope, wanted.action) for scope in subject.scopes):
             scopes = ", ".join(subject.scopes)
             return Decision(False, None, f"the token is limited to {scopes}")
@@ -75,12 +99,21 @@ class Guard:
             PermissionDenied: It is not; that is logged and recorded.
         """
         wanted = request(action, resource, capabilities, level)
-        decision = self.decide(wanted)
+        try:
+            subject = self._subject()
+        except TokenRefused as refused:
+            self.tell(refused.subject, wanted, Decision(False, None, str(refused)))
+            raise
+        decision = self._decide(subject, wanted)
         if decision.allowed:
             return
-        logger.warning("denied: %s %s %s: %s", self.name, action, resource, decision.why)
-        self._record(self.name, wanted, decision)
+        self.tell(subject.name, wanted, decision)
         raise PermissionDenied(
-            f"{self.name} may not {action} on {resource}: {decision.why}; "
-            f"`ai-agent policy explain {self.name} {action} {resource}` tells more"
+            f"{subject.name} may not {action} on {resource}: {decision.why}; "
+            f"`ai-agent policy explain {subject.name} {action} {resource}` tells more"
         )
+
+    def tell(self, name: str, wanted: Request, decision: Decision) -> None:
+        """Log and record that somebody was denied something."""
+        logger.warning("denied: %s %s %s: %s", name, wanted.action, wanted.resource, decision.why)
+        self._record(name, wanted, decision)

@@ -24,7 +24,7 @@ from celery_app.sections import Section
 from celery_app.sources import Source
 from workflows.task import SecurityLevel
 
-__all__ = ["ACTIONS", "RESOURCES", "Decision", "Policy", "Request", "Rule", "When"]
+__all__ = ["ACTIONS", "RESOURCES", "SUBJECTS", "Decision", "Policy", "Request", "Rule", "When"]
 
 #: What can be done, and to what.
 ACTIONS = {
@@ -48,6 +48,9 @@ ACTIONS = {
 RESOURCES = (
     "agent", "capability", "celery", "event", "project", "system", "task", "token", "tool", "workflow",
 )  # fmt: skip
+
+#: Who can ask.
+SUBJECTS = ("user", "token", "worker", "agent", "trigger")
 
 _LEVELS = list(SecurityLevel)
 
@@ -198,6 +201,8 @@ class Policy:
 
 def _mistakes(file: PolicyFile) -> Iterator[tuple[tuple[str | int, ...], str]]:
     for subject, roles in file.subjects.items():
+        if (mistake := _not_somebody(subject)) is not None:
+            yield ("subjects", subject), mistake
         for role in roles:
             if role not in file.roles:
                 yield (
@@ -210,6 +215,10 @@ def _mistakes(file: PolicyFile) -> Iterator[tuple[tuple[str | int, ...], str]]:
 
 
 def _mistakes_in(rule: Rule, roles: Collection[str]) -> Iterator[tuple[str, str]]:
+    for who in rule.who:
+        # A rule about nobody would deny nobody.
+        if not who.startswith("role:") and (mistake := _not_somebody(who)) is not None:
+            yield "who", mistake
     asked = [who.removeprefix("role:") for who in rule.who if who.startswith("role:")]
     kinds = [resource.partition(":")[0] for resource in rule.resources]
     for key, what, patterns, known in (
@@ -220,6 +229,13 @@ def _mistakes_in(rule: Rule, roles: Collection[str]) -> Iterator[tuple[str, str]
         for pattern in patterns:
             if not any(fits(pattern, name) for name in known):
                 yield key, f"there is no {what} {pattern!r}{_near(pattern, known)}"
+
+
+def _not_somebody(pattern: str) -> str | None:
+    kind, colon, _ = pattern.partition(":")
+    if any(fits(kind, name) for name in SUBJECTS) and (colon or "*" in kind):
+        return None
+    return f"{pattern!r} is nobody: write KIND:NAME{_near(kind, SUBJECTS)}"
 
 
 def _near(name: str, known: Collection[str]) -> str:

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from celery_app.errors import ConfigurationError, PermissionDenied
+from celery_app.errors import ConfigurationError
 from celery_app.postgres.connection import Database
-from celery_app.security.guard import Subject
+from celery_app.redaction import keep_name
+from celery_app.security.guard import Subject, TokenRefused
 from celery_app.security.policy import Decision, Request
 from celery_app.store.records import iso
 
@@ -131,17 +132,18 @@ class AccessStore:
         """Return who holds a token.
 
         Raises:
-            PermissionDenied: It is none of ours, has expired, or was revoked.
+            TokenRefused: It is none of ours, has expired, or was revoked.
         """
         prefix, _, rest = text.partition("_")
         token_id, _, secret = rest.partition("_")
         found = self._find(token_id) if prefix == _PREFIX else None
         if found is None or not hmac.compare_digest(found[1], _digest(secret)):
-            raise PermissionDenied(f"the token is none of this system: {_ADVICE}")
+            raise TokenRefused(f"the token is none of this system: {_ADVICE}")
         token, _ = found
+        keep_name(token.name)
         if not token.good:
             ended = "was revoked" if token.revoked_at else f"expired at {iso(token.expires_at)}"
-            raise PermissionDenied(f"token {token.name} {ended}: {_ADVICE}")
+            raise TokenRefused(f"token {token.name} {ended}: {_ADVICE}", f"token:{token.name}")
         return Subject(f"token:{token.name}", token.scopes)
 
     def record(self, subject: str, request: Request, decision: Decision) -> None:

@@ -26,11 +26,18 @@ def require_run(task: Task, agent: str) -> None:
 
 
 def why_denied(task: Task, agent: str, tool: str) -> str | None:
-    """Return why an agent may not use a tool for a task, by the policy; None if it may."""
+    """Return why an agent may not use a tool for a task, by the policy; None if it may.
+
+    A denial is logged and recorded.
+    """
     needed, level = task.required_capabilities, task.security_requirements.level
     wanted = Request("tool.use", f"tool:{tool}", frozenset(map(str, needed)), level)
-    decision = policy().decide(f"agent:{agent}", wanted)
-    return None if decision.allowed else f"the policy denies it: {decision.why}"
+    guard = guard_of(f"agent:{agent}")
+    decision = guard.decide(wanted)
+    if decision.allowed:
+        return None
+    guard.tell(guard.name, wanted, decision)
+    return f"the policy denies it: {decision.why}"
 
 
 def allowed_agents(

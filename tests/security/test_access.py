@@ -18,6 +18,7 @@ from celery_app.client import Client
 from celery_app.errors import ConfigurationError, PermissionDenied, UnknownTask
 from celery_app.handles import RunHandle
 from celery_app.orchestrator.task_manager import TaskManager
+from celery_app.security.guard import local_user
 from celery_app.security.policy import Policy, request
 from celery_app.worker import permissions
 from celery_app.worker.permissions import allowed_agents, require_run
@@ -34,7 +35,7 @@ def policy(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """The rules of this folder are in force, and whoever runs the tests is an operator."""
     monkeypatch.setattr(celery, "policy", lambda: POLICY)
     monkeypatch.setattr(permissions, "policy", lambda: POLICY)
-    monkeypatch.setenv("LOGNAME", "tester")
+    monkeypatch.setattr(celery, "local_user", lambda: "user:tester")
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +66,7 @@ def run_id(client: Client) -> Iterator[UUID]:
 def as_subject(case: Case, monkeypatch: pytest.MonkeyPatch, tokens: dict[str, str]) -> Client:
     if case.subject.startswith("token:"):
         return Client(tokens[case.subject])
-    monkeypatch.setenv("LOGNAME", case.subject.partition(":")[2] or "nobody")
+    monkeypatch.setattr(celery, "local_user", lambda: case.subject)
     return Client()
 
 
@@ -173,6 +174,8 @@ def test_a_tool_is_not_given_to_an_agent_that_the_policy_denies_it() -> None:
     why = permissions.why_denied(task, "writer", "http_get")
     assert why is not None
     assert why.startswith("the policy denies it: deny by the rule at ")
+    kept = access.denials(1)[0]
+    assert (kept["subject"], kept["resource"]) == ("agent:writer", "tool:http_get")
 
 
 def test_a_plan_is_made_for_agents_that_the_asker_may_ask(client: Client) -> None:
@@ -234,10 +237,39 @@ def test_a_scope_limits_what_the_policy_allows(tokens: dict[str, str]) -> None:
     database.rows("DELETE FROM token WHERE name = 'watch-scoped'")
 
 
+def test_a_refused_token_is_logged_and_kept(
+    caplog: pytest.LogCaptureFixture, client: Client
+) -> None:
+    name = f"t-{uuid4().hex[:6]}"
+    _, text = access.create(name)
+    access.revoke(name)
+    for given, subject, told in (
+        (text, f"token:{name}", "was revoked"),
+        (text[:-1], "token:?", "none of this system"),
+    ):
+        with caplog.at_level(logging.WARNING, logger="celery_app.audit"):
+            caplog.clear()
+            with pytest.raises(PermissionDenied, match=told):
+                Client(given).task(uuid4()).tree()
+        assert f"denied: {subject} task.read" in caplog.text
+        assert given.rpartition("_")[2] not in caplog.text
+        kept = access.denials(1)[0]
+        assert (kept["subject"], kept["action"]) == (subject, "task.read")
+        assert told in kept["why"]
+        assert given.rpartition("_")[2] not in repr(kept)
+
+
+def test_the_environment_does_not_say_who_somebody_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = local_user()
+    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.setenv(variable, "olga")
+    assert local_user() == before
+
+
 def test_the_terminal_is_turned_away_with_3(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, run_id: UUID
 ) -> None:
-    monkeypatch.setenv("LOGNAME", "bob")
+    monkeypatch.setattr(celery, "local_user", lambda: "user:bob")
     for asked in (
         ["task", "list"],
         ["task", "submit", "Write a poem", "--no-plan"],

@@ -72,17 +72,21 @@ def test_without_a_file_only_the_owner_acts() -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("rules: [{effect: allow, who: [a], may: [task.sumbit]}]",
+        ("rules: [{effect: allow, who: ['user:a'], may: [task.sumbit]}]",
          "policies.yaml:1: there is no action 'task.sumbit': did you mean task.submit?"),
         ("roles: {user: x}\nrules:\n  - effect: allow\n    who: ['role:usr']\n    may: ['*']",
          "policies.yaml:4: there is no role 'usr': did you mean user?"),
-        ("rules: [{effect: allow, who: [a], may: ['*'], resources: ['agnet:x']}]",
+        ("rules: [{effect: allow, who: ['user:a'], may: ['*'], resources: ['agnet:x']}]",
          "there is no resource 'agnet': did you mean agent?"),
+        ("rules: [{effect: deny, who: ['usr:ann'], may: ['*']}]",
+         "policies.yaml:1: 'usr:ann' is nobody: write KIND:NAME: did you mean user?"),
+        ("rules: [{effect: deny, who: [ann], may: ['*']}]", "'ann' is nobody: write KIND:NAME"),
+        ("roles: {r: x}\nsubjects:\n  'usr:ann': [r]", "policies.yaml:3: 'usr:ann' is nobody"),
         ("subjects: {'user:ann': [boss]}", "user:ann has the role 'boss': known are none"),
-        ("rules: [{effect: maybe, who: [a], may: ['*']}]", "policies.yaml:1: rules.0.effect is 'maybe'"),
+        ("rules: [{effect: maybe, who: ['*'], may: ['*']}]", "policies.yaml:1: rules.0.effect is 'maybe'"),
         ("rules: [{effect: allow, may: ['*']}]", "rules.0.who"),
         ("rules: [{effect: allow, who: [], may: ['*']}]", "rules.0.who"),
-        ("rules: [{effect: allow, who: [a], may: ['*'], when: {levle_to: secret}}]", "levle_to"),
+        ("rules: [{effect: allow, who: ['user:a'], may: ['*'], when: {levle_to: secret}}]", "levle_to"),
         ("version: 2", "version is 2"),
         ("- one", "keys are expected here"),
         ("rules: [", "this is not YAML"),
@@ -102,6 +106,9 @@ def test_the_shipped_policy_is_right_and_denies_strangers() -> None:
     policy = Policy.load(Path(__file__).parents[2] / "config" / "policies.yaml")
     assert policy.decide("user:ai-agent", request("task.submit", "agent:planner")).allowed
     assert not policy.decide("user:ann", request("task.submit", "agent:planner")).allowed
+    # Without that a planned step of a triggered run would have no agents to choose from.
+    assert policy.decide("trigger:market-report", request("task.submit", "agent:writer")).allowed
+    assert not policy.decide("trigger:market-report", request("token.change", "token:x")).allowed
 
 
 @pytest.mark.parametrize(
