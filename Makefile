@@ -34,7 +34,7 @@ lint: setup ## style, types and layer contracts
 	$(BIN)/lint-imports --no-cache
 
 test: setup ## all tests but the longest fault tests, on real servers
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: lint test ## lint, then test
 

@@ -59,7 +59,7 @@ class TaskHandle:
             TaskFailed: It did not succeed (TaskCancelled, TaskSkipped where that is the reason).
             WaitTimeout: It is not over yet; it goes on.
         """
-        self._manager.permissions.require("task.read", f"task:{self.id}")
+        self._manager.require("task.read", self.id)
         try:
             return AsyncResult(str(self.id), app=app).get(timeout=timeout)
         except CeleryTimeout as error:
@@ -89,7 +89,7 @@ class TaskHandle:
                 begins anew; pieces may be lost, the result never is.
         """
         if follow:
-            self._manager.permissions.require("task.read", f"task:{self.id}")
+            self._manager.require("task.read", self.id)
             return follow_events(store, str(self.id), after, text)
         return self._manager.events(self.id, after)
 
@@ -99,7 +99,7 @@ class TaskHandle:
         Raises:
             InvalidTask: It has no budget of its own.
         """
-        self._manager.permissions.require("budget.change", f"task:{self.id}")
+        self._manager.require("budget.change", self.id)
         budgets.give(str(self.id), tokens=tokens, calls=calls, seconds=seconds)
 
     def cancel(self) -> None:

@@ -42,7 +42,7 @@ def create(name: str, scopes: tuple[str, ...], expires: float | None, as_json: b
     """
     from celery_app.cli.screen import print_json
 
-    made, text = _store(f"token:{name}").create(name, scopes, expires)
+    made, text = _store(f"token:{name}", scopes).create(name, scopes, expires)
     if as_json:
         print_json({**made.as_json(), "token": text})
     else:
@@ -90,9 +90,12 @@ def revoke(name: str) -> None:
     click.echo(f"token {revoked.name} is revoked")
 
 
-def _store(resource: str) -> AccessStore:
+def _store(resource: str, scopes: tuple[str, ...] | None = None) -> AccessStore:
     from celery_app.celery import access, guard, prepare
 
     prepare()
-    guard().require("token.change", resource)
+    asking = guard()
+    asking.require("token.change", resource)
+    if scopes is not None:
+        asking.require_scopes(scopes)
     return access

@@ -28,6 +28,7 @@ from celery_app.errors import UnknownTask
 from celery_app.orchestrator.standing import why_not_running
 from celery_app.queues import PriorityQueue
 from celery_app.security.guard import Guard
+from celery_app.security.policy import request
 from celery_app.store.budgets import BudgetStore
 from celery_app.store.graphs import GraphStore
 from celery_app.store.journal import JournalStore
@@ -39,7 +40,7 @@ from celery_app.worker.binding import limits
 from celery_app.worker.blueprint import draw
 from workflows.errors import IllegalTransition, UnknownDependency
 from workflows.state import StateManager, TaskState
-from workflows.task import Task
+from workflows.task import SecurityLevel, Task
 from workflows.validation import check_task
 
 
@@ -125,7 +126,7 @@ class TaskManager:
             UnknownTask: There is none with this id.
             PermissionDenied: It is not for whoever asks; so with all that follows here.
         """
-        self.permissions.require("task.read", f"task:{task_id}")
+        self.require("task.read", task_id)
         return self._store.get(str(task_id))
 
     def tree(self, task_id: UUID | str) -> dict[str, Any]:
@@ -136,7 +137,7 @@ class TaskManager:
         Raises:
             UnknownTask: There is none with this id.
         """
-        self.permissions.require("task.read", f"task:{task_id}")
+        self.require("task.read", task_id)
         root, *below = self._store.tree(str(task_id))
         return {
             **root.as_json(),
@@ -155,7 +156,7 @@ class TaskManager:
         Raises:
             UnknownTask: There is none with this id.
         """
-        self.permissions.require("task.cancel", f"task:{task_id}")
+        self.require("task.cancel", task_id)
         self._store.get(str(task_id))
         self.task_queue.publish(self._graphs.cancel(str(task_id)))
 
@@ -166,7 +167,7 @@ class TaskManager:
             UnknownTask: There is none with this id.
             IllegalTransition: Nothing in it failed or was cancelled, or it is part of a workflow's run.
         """
-        self.permissions.require("task.retry", f"task:{task_id}")
+        self.require("task.retry", task_id)
         task = self._store.get(str(task_id))
         self.state_manager.check(task.state, TaskState.QUEUED, by_user=True)
         if self._runs.is_run(task.root_id):
@@ -181,9 +182,24 @@ class TaskManager:
         return self._store.events(self.get(task_id).root_id, after)
 
     def newest(self, limit: int = 20, state: str | None = None) -> list[TaskRecord]:
-        """Return the tasks that were handed in last."""
-        self.permissions.require("task.read", "task:*")
-        return self._store.newest(limit, state)
+        """Return those of the tasks handed in last that whoever asks may see."""
+        levels = [
+            level
+            for level in SecurityLevel
+            if self.permissions.decide(request("task.read", "task:*", (), level)).allowed
+        ]
+        if not levels:
+            self.permissions.require("task.read", "task:*")
+        return self._store.newest(limit, state, levels)
+
+    def require(self, action: str, task_id: UUID | str) -> None:
+        """Make sure that whoever asks may do this to a task, given how closely its run is kept.
+
+        Raises:
+            PermissionDenied: They may not.
+        """
+        level = self._store.level(str(task_id))
+        self.permissions.require(action, f"task:{task_id}", level=level)
 
     def _known(self, task: Task) -> UUID | None:
         if task.idempotency_key is not None:
@@ -211,7 +227,7 @@ class TaskManager:
         members = list(task.walk())
         needed_outside = {each for member in members for each in member.dependencies}
         for other in sorted(needed_outside - {member.id for member in members}):
-            self.permissions.require("task.read", f"task:{other}")
+            self.require("task.read", other)
         for member in members:
             level = member.security_requirements.level
             needed = member.required_capabilities

@@ -12,8 +12,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
-from celery_app.errors import PermissionDenied
-from celery_app.security.policy import Decision, Policy, Request, fits, request
+from celery_app.errors import ConfigurationError, PermissionDenied
+from celery_app.security.policy import ACTIONS, Decision, Policy, Request, fits, request
 from workflows.task import SecurityLevel
 
 __all__ = ["Guard", "Subject", "TokenRefused", "local_user"]
@@ -85,6 +85,27 @@ class Guard:
             scopes = ", ".join(subject.scopes)
             return Decision(False, None, f"the token is limited to {scopes}")
         return self._policy.decide(subject.name, wanted)
+
+    def require_scopes(self, scopes: Collection[str]) -> None:
+        """Make sure that whoever asks may give a token these scopes (none: no limit).
+
+        Raises:
+            ConfigurationError: One of them means no action.
+            PermissionDenied: They would allow more than those of the token that asks.
+        """
+        for scope in scopes:
+            if not any(fits(scope, action) for action in ACTIONS):
+                raise ConfigurationError(
+                    f"scope {scope!r} means no action: `ai-agent policy actions` lists them"
+                )
+        own = self._subject().scopes
+        for action in ACTIONS if own else ():
+            wanted = not scopes or any(fits(scope, action) for scope in scopes)
+            if wanted and not any(fits(scope, action) for scope in own):
+                raise PermissionDenied(
+                    f"a token that is limited to {', '.join(own)} can make none that may {action}: "
+                    "give it no more with --scope"
+                )
 
     def require(
         self,

@@ -25,7 +25,7 @@ from workflows.state import TaskState
 _TASK_COLUMNS = (
     "id", "root_id", "parent_id", "position", "name", "type", "agent", "queue", "priority", "unmet",
     "chain", "idempotency_key", "timeout", "deadline", "quotas", "amounts", "budgets", "step",
-    "requested_by", "state", "spec",
+    "requested_by", "level", "state", "spec",
 )  # fmt: skip
 _EDGE_COLUMNS = ("task_id", "body_id", "position", "need")
 

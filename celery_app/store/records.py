@@ -11,6 +11,7 @@ from typing import Any
 
 from celery_app.security.vault import Vault
 from workflows.state import TaskState
+from workflows.task import SecurityLevel
 from workflows.workflow import Workflow
 
 #: Priority names by Redis level, as stored.
@@ -42,6 +43,7 @@ class NewTask:
     budgets: tuple[str, ...] = ()
     step: str | None = None
     requested_by: str | None = None
+    level: SecurityLevel = SecurityLevel.INTERNAL
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
 from celery_app.errors import UnknownTask, Unsealed
 from celery_app.postgres.connection import Database
 from celery_app.store.records import TaskRecord
+from workflows.task import SecurityLevel
 
 # A run waits as soon as one of its tasks does and nothing else of it can go on.
 _RECORD = """
@@ -44,6 +45,17 @@ class TaskStore:
                 f"there is no task {task_id}; `ai-agent task list` shows those there are"
             )
         return TaskRecord.from_row(row, self.database.vault)
+
+    def level(self, task_id: str) -> SecurityLevel:
+        """Return the level of the run that a task belongs to; of one that there is not, the usual."""
+        row = self.database.row(
+            """
+            SELECT root.level FROM task JOIN task AS root ON root.id = task.root_id
+             WHERE task.id = :id
+            """,
+            id=task_id,
+        )
+        return SecurityLevel.INTERNAL if row is None else SecurityLevel(row.level)
 
     def find(self, prefix: str) -> list[str]:
         """Return the ids that begin with `prefix` (at most ten)."""
@@ -104,13 +116,20 @@ class TaskStore:
         )
         return [TaskRecord.from_row(row, self.database.vault) for row in rows]
 
-    def newest(self, limit: int = 20, state: str | None = None) -> list[TaskRecord]:
-        """Return the tasks that were handed in last (no subtasks), newest first."""
+    def newest(
+        self,
+        limit: int = 20,
+        state: str | None = None,
+        levels: Collection[SecurityLevel] = tuple(SecurityLevel),
+    ) -> list[TaskRecord]:
+        """Return the tasks of these levels that were handed in last (no subtasks), newest first."""
         rows = self.database.rows(
             f"""
             {_RECORD} WHERE t.parent_id IS NULL AND (CAST(:state AS text) IS NULL OR t.state = :state)
+               AND t.level = ANY (:levels)
             ORDER BY t.created_at DESC LIMIT :limit
             """,
+            levels=list(levels),
             state=state,
             limit=limit,
         )

@@ -16,6 +16,7 @@ from celery_app.postgres.request import is_graph_task
 from celery_app.store.records import Claim
 from celery_app.worker.binding import executor
 from celery_app.worker.execution import this_execution
+from celery_app.worker.permissions import require_celery
 
 
 class AgentTask(Task):
@@ -31,6 +32,9 @@ class AgentTask(Task):
         return executor().run(request.id, self.name, _next_in_chain(request), self._as_step)
 
     def _as_step(self, *args: Any, **kwargs: Any) -> Any:
+        spec = _claim().spec
+        if spec.get("task") == self.name != "workflow.call":
+            require_celery(self.name, spec)
         # What Celery's own retry arithmetic reads.
         self.request.retries = _claim().tries
         return self.run(*args, **kwargs)

@@ -136,6 +136,7 @@ class _Drawing:
                 quotas=tuple(quota.name for quota, _ in way.taken),
                 amounts=tuple(amount for _, amount in way.taken),
                 budgets=above.budgets,
+                level=task.security_requirements.level,
                 spec=task.model_dump(mode="json", exclude=_NOT_IN_SPEC, exclude_defaults=True),
             )
         )

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from agents.profile import AgentProfile
 from celery_app.celery import guard_of, policy, store
+from celery_app.security.guard import Guard
 from celery_app.security.policy import Request
-from workflows.task import Task
+from workflows.task import SecurityRequirements, Task
 
-__all__ = ["allowed_agents", "require_run", "why_denied"]
+__all__ = ["allowed_agents", "require_celery", "require_run", "why_denied"]
 
 
 def require_run(task: Task, agent: str) -> None:
@@ -20,9 +22,22 @@ def require_run(task: Task, agent: str) -> None:
         PermissionDenied: One of them may not.
     """
     needed, level = task.required_capabilities, task.security_requirements.level
-    worker = guard_of(f"worker:{socket.gethostname()}")
-    worker.require("task.run", f"agent:{agent}", needed, level)
+    _worker().require("task.run", f"agent:{agent}", needed, level)
     guard_of(f"agent:{agent}").require("task.run", f"task:{task.id}", needed, level)
+
+
+def require_celery(name: str, spec: Mapping[str, Any]) -> None:
+    """Make sure that this worker may perform a Celery task for somebody.
+
+    Raises:
+        PermissionDenied: It may not.
+    """
+    wanted = SecurityRequirements.model_validate(spec.get("security_requirements", {}))
+    _worker().require("task.run", f"celery:{name}", level=wanted.level)
+
+
+def _worker() -> Guard:
+    return guard_of(f"worker:{socket.gethostname()}")
 
 
 def why_denied(task: Task, agent: str, tool: str) -> str | None:

@@ -19,7 +19,6 @@ from celery_app import urls
 from celery_app.errors import ConfigurationError
 from celery_app.settings import SystemSettings, load_settings
 from celery_app.sizes import format_size, parse_size
-from celery_app.sources import Source
 from celery_app.stack.profile import current_settings, ensure_stack, is_embedded
 
 CONFIG = Path(celery_app.__path__[0]).parent / "config"
@@ -254,11 +253,6 @@ def test_a_configured_folder_takes_the_place_of_the_embedded_servers(tmp_path: P
     assert current_settings(environ, check_files=False).broker_url == "redis://localhost:6379/0"
     ensure_stack(environ)
     assert not (tmp_path / "home").exists()
-
-
-def test_the_shipped_policies_deny_unless_a_rule_allows() -> None:
-    policies = Source.read(CONFIG / "policies.yaml").values
-    assert {rule["effect"] for rule in policies["rules"]} == {"allow"}
 
 
 text = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=12)

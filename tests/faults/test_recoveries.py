@@ -20,6 +20,7 @@ from celery_app.handles import TaskHandle
 from celery_app.orchestrator.deadlines import Deadlines
 from celery_app.orchestrator.recovery import Recovery
 from celery_app.queues import PriorityQueue
+from celery_app.store.approvals import ApprovalStore
 from celery_app.store.execution import ExecutionStore
 from celery_app.store.runs import RunStore
 from tests.faults.conftest import Site
@@ -73,11 +74,12 @@ def recover_at_once(site: Site, kind: Callable[..., Recovery]) -> list[int]:
         kind(
             site.database,
             store,
-            RunStore(site.database),
-            SlowQueue(site, together, number / 5),
-            deadlines,
-            2,
-            3,
+            runs=RunStore(site.database),
+            approvals=ApprovalStore(site.database),
+            queue=SlowQueue(site, together, number / 5),
+            deadlines=deadlines,
+            grace=2,
+            poison_limit=3,
         )
         for number in range(MANY)
     ]

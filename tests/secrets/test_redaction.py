@@ -107,6 +107,7 @@ def test_no_record_holds_one_whoever_writes_it() -> None:
     handler = logging.StreamHandler(written)
     handler.setFormatter(logging.Formatter("%(message)s %(args)s"))
     logger.addHandler(handler)
+    logger.setLevel(logging.WARNING)
     try:
         logger.warning("plain hunter2!")
         logger.warning("%s and %r", "hunter2!", ValueError("hunter2!"))

@@ -19,13 +19,13 @@ from celery_app.errors import ConfigurationError, PermissionDenied, UnknownTask
 from celery_app.handles import RunHandle
 from celery_app.orchestrator.task_manager import TaskManager
 from celery_app.security.guard import local_user
-from celery_app.security.policy import Policy, request
+from celery_app.security.policy import Policy, PolicyFile, Rule, When, request
 from celery_app.worker import permissions
 from celery_app.worker.permissions import allowed_agents, require_run
 from tests.security.cases import CASES, Case
 from workflows.definitions import load
 from workflows.errors import IllegalTransition
-from workflows.task import SecurityRequirements, Task
+from workflows.task import SecurityLevel, SecurityRequirements, Task
 
 POLICY = Policy.load(Path(__file__).with_name("policies.yaml"))
 
@@ -252,11 +252,11 @@ def test_a_refused_token_is_logged_and_kept(
             with pytest.raises(PermissionDenied, match=told):
                 Client(given).task(uuid4()).tree()
         assert f"denied: {subject} task.read" in caplog.text
-        assert given.rpartition("_")[2] not in caplog.text
+        assert given.split("_", 2)[2] not in caplog.text
         kept = access.denials(1)[0]
         assert (kept["subject"], kept["action"]) == (subject, "task.read")
         assert told in kept["why"]
-        assert given.rpartition("_")[2] not in repr(kept)
+        assert given.split("_", 2)[2] not in repr(kept)
 
 
 def test_the_environment_does_not_say_who_somebody_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -304,3 +304,57 @@ def test_tokens_in_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (done.exit_code, f"token:{name} may not task.read" in done.stderr) == (3, True)
     monkeypatch.delenv("AI_AGENT_TOKEN")
     assert CliRunner().invoke(cli, ["token", "revoke", name]).exit_code == 0
+
+
+def listed(client: Client) -> set[str]:
+    return {record.id for record in TaskManager(permissions=client.permissions).newest()}
+
+
+def test_a_run_is_as_secret_as_what_was_handed_in(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = SecurityRequirements(level=SecurityLevel.SECRET)
+    inner = Task(task="chore.echo", args=[1], description="a")
+    outer = Task(description="all of it", subtasks=[inner], security_requirements=secret)
+    handle = client.submit_graph([outer])
+    usual = client.submit_graph([Task(task="chore.echo", args=[1], description="b")])
+    assert str(handle.id) in listed(client)
+    rule = Rule(
+        effect="allow",
+        who=["user:*"],
+        may=["task.*"],
+        when=When(level_to=SecurityLevel.CONFIDENTIAL),
+    )
+    to_confidential = Policy(PolicyFile(rules=[rule]), ["here"])
+    monkeypatch.setattr(celery, "policy", lambda: to_confidential)
+    other = Client()
+    seen = listed(other)
+    assert str(usual.id) in seen
+    assert str(handle.id) not in seen
+    for task_id in (outer.id, inner.id):
+        asked = other.task(task_id)
+        for ask in (asked.tree, asked.result, asked.cancel, asked.events):
+            with pytest.raises(PermissionDenied, match="no rule fits"):
+                ask()
+        with pytest.raises(PermissionDenied):
+            TaskManager(permissions=other.permissions).retry(task_id)
+    assert other.task(usual.id).tree()["id"] == str(usual.id)
+    handle.cancel()
+    usual.cancel()
+
+
+def test_no_token_makes_one_that_may_do_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(celery, "policy", lambda: Policy.of_owner("token:*"))
+    name = f"t-{uuid4().hex[:6]}"
+    _, limited = access.create(name, ["token.change", "task.*"])
+    monkeypatch.setenv("AI_AGENT_TOKEN", limited)
+    for scopes, code, told in (
+        ([], 3, "can make none that may tool.use"),
+        (["task.*", "workflow.read"], 3, "can make none that may workflow.read"),
+        (["taks.*"], 2, "'taks.*' means no action"),
+        (["task.read"], 0, "it is token:"),
+    ):
+        asked = [word for scope in scopes for word in ("--scope", scope)]
+        done = CliRunner().invoke(cli, ["token", "create", f"{name}-{len(scopes)}", *asked])
+        assert done.exit_code == code, done.output
+        assert told in done.output

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+import celery_app
 from celery_app import celery
 from celery_app.cli.main import cli
 from celery_app.errors import ConfigurationError
@@ -26,6 +27,7 @@ from workflows.task import SecurityLevel
 
 POLICIES = Path(__file__).with_name("policies.yaml")
 POLICY = Policy.load(POLICIES)
+SHIPPED = Policy.load(Path(celery_app.__path__[0]).parent / "config" / "policies.yaml")
 
 
 def test_the_table_is_large_and_half_of_it_denied() -> None:
@@ -39,6 +41,13 @@ def test_the_policy_decides(case: Case) -> None:
     wanted = request(case.action, case.resource, case.capabilities, case.level)
     decision = POLICY.decide(case.subject, wanted)
     assert decision.allowed is case.allowed, decision.why
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_the_shipped_policy_lets_nobody_in_who_has_no_role(action: str) -> None:
+    for resource in RESOURCES:
+        for subject in ("user:nobody", "token:nobody"):
+            assert not SHIPPED.decide(subject, request(action, f"{resource}:x")).allowed
 
 
 def test_explain_says_the_same_in_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,3 +25,7 @@ CREATE TABLE access_log (
 
 -- Of what somebody handed in, or a trigger started: who did. What it is planned into counts as theirs.
 ALTER TABLE task ADD COLUMN requested_by text;
+
+-- How closely a task is kept. What is below it is never kept closer, so a run is as secret as what is
+-- outermost in it.
+ALTER TABLE task ADD COLUMN level text NOT NULL DEFAULT 'internal';
