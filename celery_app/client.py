@@ -21,6 +21,7 @@ from celery_app.orchestrator.triggers import Triggers
 from celery_app.orchestrator.workflow_engine import WorkflowEngine
 from celery_app.orchestrator.workflow_files import WorkflowFiles
 from celery_app.stack.profile import current_settings
+from celery_app.store.budgets import Budget
 from celery_app.store.journal import JournalStore
 from celery_app.worker.binding import chat_model
 from workflows.errors import InvalidTask
@@ -196,6 +197,11 @@ class Client:
         """Set what all tasks of a project together may use up; None is no limit."""
         self.permissions.require("budget.change", f"project:{project}")
         budgets.set_limits(f"project:{project}", tokens=tokens, calls=calls, seconds=seconds)
+
+    def project_budget(self, project: str) -> Budget:
+        """Return what the tasks of a project have used up, and what they may."""
+        self.permissions.require("system.read", f"project:{project}")
+        return budgets.standing(f"project:{project}")
 
     def check_models(self) -> None:
         """Make sure that the models of the roster are to be had, before somebody waits for them.

@@ -47,7 +47,8 @@ class TaskHandle:
     @property
     def state(self) -> str:
         """The task's present state."""
-        return str(self._manager.get(self.id).state)
+        self._require_read()
+        return str(store.get(str(self.id)).state)
 
     def result(self, timeout: float | None = None) -> Any:
         """Wait for the result; woken by a push from Postgres.
@@ -59,7 +60,7 @@ class TaskHandle:
             TaskFailed: It did not succeed (TaskCancelled, TaskSkipped where that is the reason).
             WaitTimeout: It is not over yet; it goes on.
         """
-        self._manager.require("task.read", self.id)
+        self._require_read()
         try:
             return AsyncResult(str(self.id), app=app).get(timeout=timeout)
         except CeleryTimeout as error:
@@ -88,10 +89,10 @@ class TaskHandle:
                 ``text`` with ``task_id``, ``attempt`` and ``text``. An attempt that is made again
                 begins anew; pieces may be lost, the result never is.
         """
+        self._require_read()
         if follow:
-            self._manager.require("task.read", self.id)
             return follow_events(store, str(self.id), after, text)
-        return self._manager.events(self.id, after)
+        return store.events(store.get(str(self.id)).root_id, after)
 
     def give(self, *, tokens: int = 0, calls: int = 0, seconds: float = 0) -> None:
         """Add to the task's budget; what waited for it goes on.
@@ -101,6 +102,9 @@ class TaskHandle:
         """
         self._manager.require("budget.change", self.id)
         budgets.give(str(self.id), tokens=tokens, calls=calls, seconds=seconds)
+
+    def _require_read(self) -> None:
+        self._manager.require("task.read", self.id)
 
     def cancel(self) -> None:
         """Cancel the task and everything below it."""
@@ -133,6 +137,13 @@ class RunHandle(TaskHandle):
     def tree(self) -> dict[str, Any]:
         """Return the run's document: inputs, outputs, and its steps with their tasks."""
         return self._engine.get(self.id)
+
+    def _require_read(self) -> None:
+        self._engine.require_read(self.id)
+
+    def cancel(self) -> None:
+        """Cancel the run; see `WorkflowEngine.cancel`."""
+        self._engine.cancel(self.id)
 
     def approve(self, step: str, *, answer: Any = None, by: str | None = None) -> None:
         """Answer the question of a step with yes; see `WorkflowEngine.approve`."""

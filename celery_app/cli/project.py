@@ -48,16 +48,11 @@ def budget(
     from celery_app.cli.screen import print_json, print_pairs
     from celery_app.cli.system import open_client
 
-    open_client()
-    from celery_app.orchestrator import budgets
-
+    client = open_client()
     limits = {"tokens": tokens, "calls": calls, "seconds": seconds}
-    budget_id = f"project:{name}"
     if unlimited or any(limits.values()):
-        found = budgets.set_limits(budget_id, tokens=tokens, calls=calls, seconds=seconds)
-    else:
-        found = budgets.standing(budget_id)
-    document = asdict(found)
+        client.set_project_budget(name, tokens=tokens, calls=calls, seconds=seconds)
+    document = asdict(client.project_budget(name))
     if as_json:
         print_json(document)
         return

@@ -177,10 +177,6 @@ class TaskManager:
             )
         self.task_queue.publish(self._graphs.retry(str(task_id)))
 
-    def events(self, task_id: UUID | str, after: int = 0) -> list[dict[str, Any]]:
-        """Return what happened in the run that a task belongs to, oldest first."""
-        return self._store.events(self.get(task_id).root_id, after)
-
     def newest(self, limit: int = 20, state: str | None = None) -> list[TaskRecord]:
         """Return those of the tasks handed in last that whoever asks may see."""
         levels = [

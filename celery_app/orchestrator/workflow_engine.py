@@ -183,6 +183,10 @@ class WorkflowEngine:
         self._require("workflow.read", run)
         return run.instance
 
+    def require_read(self, run_id: UUID | str) -> None:
+        """Make sure that whoever asks may see a run. Raises `UnknownTask`, `PermissionDenied`."""
+        self._require("workflow.read", runs.load(str(run_id), outputs=False))
+
     def cancel(self, run_id: UUID | str) -> None:
         """Cancel a run; what runs of it stops at once. Raises `UnknownTask`."""
         self._require("workflow.cancel", runs.load(str(run_id), outputs=False))

@@ -48,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             gateway = _load(options)
         except (OSError, AgentSystemError) as error:
             sys.exit(f"the embedded model does not start on port {options.port}: {error}")
+        listener.listen()
         address = f"http://{HOST}:{listener.getsockname()[1]}"
         log.info("%s at %s, context %d", gateway.card.name, address, gateway.engine.context)
         config = uvicorn.Config(

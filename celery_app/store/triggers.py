@@ -257,7 +257,7 @@ class TriggerStore:
         found = [each for each in self.triggers(workflow=workflow) if each.id.startswith(prefix)]
         if len(found) != 1:
             raise UnknownTask(
-                f"{len(found)} triggers of workflow {workflow!r} begin with {prefix!r}: "
+                f"{len(found) or 'no'} triggers of workflow {workflow!r} begin with {prefix!r}: "
                 "`ai-agent workflow triggers` shows them"
             )
         return found[0]

@@ -125,7 +125,7 @@ def test_children_links_and_errbacks(own: Celery, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="oh dear"):
         task(own, "fail").apply_async(link_error=errback).get(timeout=10)
     deadline = time.monotonic() + 10
-    while not heard.exists():
+    while not (heard.exists() and heard.read_text().endswith("\n")):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert heard.read_text() == "ValueError\n"
