@@ -12,7 +12,7 @@ from uuid import UUID
 from celery.exceptions import TimeoutError as CeleryTimeout
 from celery.result import AsyncResult
 
-from celery_app.celery import app, store
+from celery_app.celery import app
 from celery_app.errors import UnknownTask, WaitTimeout
 from celery_app.orchestrator import budgets
 from celery_app.orchestrator.following import follow as follow_events
@@ -48,7 +48,7 @@ class TaskHandle:
     def state(self) -> str:
         """The task's present state."""
         self._require_read()
-        return str(store.get(str(self.id)).state)
+        return str(self._manager.store.get(str(self.id)).state)
 
     def result(self, timeout: float | None = None) -> Any:
         """Wait for the result; woken by a push from Postgres.
@@ -90,6 +90,7 @@ class TaskHandle:
                 begins anew; pieces may be lost, the result never is.
         """
         self._require_read()
+        store = self._manager.store
         if follow:
             return follow_events(store, str(self.id), after, text)
         return store.events(store.get(str(self.id)).root_id, after)

@@ -68,6 +68,7 @@ class TaskManager:
 
     Attributes:
         tasks: Every task handed in, by id.
+        store: Where they live.
         task_queue: The queues that ready tasks are sent to.
         state_manager: Which state may follow which.
         permissions: Says whether whoever asks may; by default the user of this process.
@@ -80,7 +81,7 @@ class TaskManager:
         task_queue: PriorityQueue = queue,
         permissions: Guard | None = None,
     ) -> None:
-        self._store = tasks
+        self.store = tasks
         self._graphs = writes
         self._budgets = BudgetStore(tasks.database)
         self._runs = RunStore(tasks.database)
@@ -127,7 +128,7 @@ class TaskManager:
             PermissionDenied: It is not for whoever asks; so with all that follows here.
         """
         self.require("task.read", task_id)
-        return self._store.get(str(task_id))
+        return self.store.get(str(task_id))
 
     def tree(self, task_id: UUID | str) -> dict[str, Any]:
         """Return a task's public document, its plan, model and tool calls, all descendants under ``tasks``.
@@ -138,15 +139,15 @@ class TaskManager:
             UnknownTask: There is none with this id.
         """
         self.require("task.read", task_id)
-        root, *below = self._store.tree(str(task_id))
+        root, *below = self.store.tree(str(task_id))
         return {
             **root.as_json(),
             "requested_by": root.requested_by,
-            "reason": why_not_running(self._store.database, root),
+            "reason": why_not_running(self.store.database, root),
             "budgets": [asdict(budget) for budget in self._budgets.of(root.budgets)],
-            "plan": self._store.plan_of(root.id),
-            "calls": JournalStore(self._store.database).calls(root.id),
-            "tool_calls": ToolCallStore(self._store.database).calls(root.id),
+            "plan": self.store.plan_of(root.id),
+            "calls": JournalStore(self.store.database).calls(root.id),
+            "tool_calls": ToolCallStore(self.store.database).calls(root.id),
             "tasks": [record.as_json() for record in below],
         }
 
@@ -157,7 +158,7 @@ class TaskManager:
             UnknownTask: There is none with this id.
         """
         self.require("task.cancel", task_id)
-        self._store.get(str(task_id))
+        self.store.get(str(task_id))
         self.task_queue.publish(self._graphs.cancel(str(task_id)))
 
     def retry(self, task_id: UUID | str) -> None:
@@ -168,7 +169,7 @@ class TaskManager:
             IllegalTransition: Nothing in it failed or was cancelled, or it is part of a workflow's run.
         """
         self.require("task.retry", task_id)
-        task = self._store.get(str(task_id))
+        task = self.store.get(str(task_id))
         self.state_manager.check(task.state, TaskState.QUEUED, by_user=True)
         if self._runs.is_run(task.root_id):
             raise IllegalTransition(
@@ -186,7 +187,7 @@ class TaskManager:
         ]
         if not levels:
             self.permissions.require("task.read", "task:*")
-        return self._store.newest(limit, state, levels)
+        return self.store.newest(limit, state, levels)
 
     def require(self, action: str, task_id: UUID | str) -> None:
         """Make sure that whoever asks may do this to a task, given how closely its run is kept.
@@ -194,15 +195,15 @@ class TaskManager:
         Raises:
             PermissionDenied: They may not.
         """
-        level = self._store.level(str(task_id))
+        level = self.store.level(str(task_id))
         self.permissions.require(action, f"task:{task_id}", level=level)
 
     def _known(self, task: Task) -> UUID | None:
         if task.idempotency_key is not None:
-            found = self._store.by_key(task.idempotency_key)
+            found = self.store.by_key(task.idempotency_key)
             if found is not None:
                 return UUID(found)
-        return task.id if self._store.states([str(task.id)]) else None
+        return task.id if self.store.states([str(task.id)]) else None
 
     def _check(self, task: Task) -> None:
         check_task(
@@ -246,7 +247,7 @@ class TaskManager:
         members = list(task.walk())
         inside = {member.id for member in members}
         wanted = {needed for member in members for needed in member.dependencies} - inside
-        known = {UUID(found) for found in self._store.states([str(needed) for needed in wanted])}
+        known = {UUID(found) for found in self.store.states([str(needed) for needed in wanted])}
         if missing := wanted - known:
             raise UnknownDependency(
                 f"dependency {min(missing)} is not a known task: "
