@@ -12,9 +12,13 @@ if TYPE_CHECKING:
     from celery_app.celery import app
     from celery_app.client import Client
     from celery_app.handles import RunHandle, TaskHandle
+    from celery_app.observe.log_manager import LogManager
+    from celery_app.observe.processors import LogProcessor
     from celery_app.orchestrator.task_manager import TaskManager
     from celery_app.orchestrator.workflow_engine import WorkflowEngine
     from celery_app.queues import PriorityQueue
+    from celery_app.records import EnrichedLogEvent, LogContext, LogEvent
+    from celery_app.store.logs import LogStore
 
 __version__ = "0.1.0"
 
@@ -26,10 +30,22 @@ _HOMES = {
     "TaskManager": "celery_app.orchestrator.task_manager",
     "WorkflowEngine": "celery_app.orchestrator.workflow_engine",
     "PriorityQueue": "celery_app.queues",
+    "LogManager": "celery_app.observe.log_manager",
+    "LogProcessor": "celery_app.observe.processors",
+    "LogStore": "celery_app.store.logs",
+    "LogEvent": "celery_app.records",
+    "LogContext": "celery_app.records",
+    "EnrichedLogEvent": "celery_app.records",
 }
 
 __all__ = [
     "Client",
+    "EnrichedLogEvent",
+    "LogContext",
+    "LogEvent",
+    "LogManager",
+    "LogProcessor",
+    "LogStore",
     "PriorityQueue",
     "RunHandle",
     "TaskHandle",

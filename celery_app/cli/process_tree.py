@@ -32,8 +32,6 @@ def celery_command(command: str, *arguments: str) -> list[str]:
     if command == "flower" and given.isdisjoint({"--address", "--help"}):
         # Flower asks nobody for a password unless told to: it is for this machine alone.
         defaults.append("--address=127.0.0.1")
-    if command != "flower" and not any(a.startswith(("-l", "--loglevel")) for a in arguments):
-        defaults.append("--loglevel=INFO")
     return [sys.executable, "-m", "celery", "-A", "celery_app", command, *defaults, *arguments]
 
 
