@@ -20,8 +20,10 @@ from typing import Any, NoReturn
 import click
 
 import celery_app
+from celery_app.cli.alerts import alerts
 from celery_app.cli.audit import audit
 from celery_app.cli.keys import keys
+from celery_app.cli.logs import logs
 from celery_app.cli.manage import config, doctor
 from celery_app.cli.policy import policy
 from celery_app.cli.processes import beat, down, flower, status, up, worker
@@ -135,6 +137,8 @@ for _command in (
     task,
     workflow,
     project,
+    logs,
+    alerts,
     keys,
     policy,
     token,

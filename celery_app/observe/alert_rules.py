@@ -71,6 +71,11 @@ class Rule(Section):
         """A mark of what the rule says."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
 
+    def as_json(self) -> dict[str, Any]:
+        """Return the public document of a rule: what it says, and its severity and notifiers."""
+        said = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        return {**said, "severity": self.severity, "notify": self.notify}
+
 
 class LogRule(Rule):
     """A rule about what is kept of the logs.

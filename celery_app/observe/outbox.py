@@ -10,6 +10,7 @@ import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
+from celery_app.errors import ConfigurationError
 from celery_app.observe.alert_rules import ALERTS_LOGGER, Notifier
 from celery_app.observe.notifiers import send
 from celery_app.redaction import redacted
@@ -43,6 +44,32 @@ class Outbox:
     def deliver(self) -> int:
         """Send what is due; return how much was sent."""
         return sum(self._serve(name) for name in self._store.due())
+
+    def try_out(self, name: str) -> None:
+        """Let a notifier tell, now, that it works.
+
+        Raises:
+            ConfigurationError: There is no such notifier, or it could not.
+        """
+        if name not in self._notifiers:
+            known = ", ".join(sorted(self._notifiers))
+            raise ConfigurationError(f"there is no notifier {name!r}: known are {known}")
+        now = datetime.now(UTC).isoformat()
+        alert = {"id": 0, "about": "", "message": "this notifier works", "hits": 1, "fired_at": now}
+        body = {
+            "kind": "test",
+            "system": "ai-agent-system",
+            "rule": "test",
+            "severity": "info",
+            "at": now,
+            "alerts": [{**alert, "run_id": None, "task_id": None}],
+        }
+        try:
+            send(self._notifiers[name], 0, body)
+        except Exception as error:
+            raise ConfigurationError(
+                f"notifier {name} could not tell: {type(error).__name__}: {error}"
+            ) from error
 
     def _serve(self, name: str) -> int:
         sent = 0
