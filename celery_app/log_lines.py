@@ -10,6 +10,8 @@ one.
 
 from __future__ import annotations
 
+import functools
+import json
 import logging
 import math
 import sys
@@ -22,11 +24,10 @@ from typing import Any, Literal
 import structlog
 from structlog.contextvars import get_contextvars
 from structlog.dev import ConsoleRenderer
-from structlog.processors import JSONRenderer
 from structlog.stdlib import ProcessorFormatter
 from structlog.typing import EventDict
 
-from celery_app.redaction import MARK, redacted
+from celery_app.redaction import MARK, Clean, redacted
 
 __all__ = [
     "IDS",
@@ -50,6 +51,7 @@ _DEEPEST = 6
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {
     "message", "asctime", "data", "color_message", "_logger", "_name", "_from_structlog",
 }  # fmt: skip
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 #: Keys that structlog uses itself.
 _META = {"event", "exception", "exc_info", "stack_info", "_record", "_from_structlog"}
 
@@ -70,7 +72,12 @@ def plain(value: Any, depth: int = 0) -> Any:
 
 def _under(key: str, value: Any, depth: int) -> Any:
     """Return a value as it may stand under a key, which alone may say that it is a secret."""
-    return MARK if MARK in redacted(f"{key}=0") else plain(value, depth + 1)
+    return MARK if _names_a_secret(key) else plain(value, depth + 1)
+
+
+@functools.lru_cache(maxsize=1024)
+def _names_a_secret(key: str) -> bool:
+    return MARK in redacted(f"{key}=0")
 
 
 def message_of(record: logging.LogRecord) -> str:
@@ -111,6 +118,13 @@ def bound_of(record: logging.LogRecord) -> dict[str, Any]:
     return bound
 
 
+def _bound(record: logging.LogRecord) -> dict[str, Any]:
+    return {
+        key: value if key in IDS and isinstance(value, str) else _under(key, value, 0)
+        for key, value in bound_of(record).items()
+    }
+
+
 def _with_exception(_: Any, __: str, event: EventDict) -> EventDict:
     # Before the formatter takes it off the record.
     event.pop("exc_info", None)
@@ -127,13 +141,18 @@ def _composed(_: Any, __: str, event: EventDict) -> EventDict:
         "level": record.levelname.lower(),
         "logger": record.name,
         "event": redacted(str(event["event"])),
-        **plain(bound_of(record)),
+        **_bound(record),
         **details_of(record),
         "process": record.process,
     }
     if event.get("exception"):
         line["exception"] = redacted(str(event["exception"]))
     return line
+
+
+def _as_json(_: Any, __: str, event: EventDict) -> str:
+    # All its values are plain, and without secrets.
+    return Clean(_encode(event))
 
 
 def formatter(style: Style, *, colours: bool = False) -> logging.Formatter:
@@ -143,9 +162,7 @@ def formatter(style: Style, *, colours: bool = False) -> logging.Formatter:
         style: One JSON object a line, or `console` for people.
         colours: Whether a terminal shows them.
     """
-    renderer: Any = (
-        JSONRenderer(ensure_ascii=False) if style == "json" else ConsoleRenderer(colors=colours)
-    )
+    renderer: Any = _as_json if style == "json" else ConsoleRenderer(colors=colours)
     return ProcessorFormatter(foreign_pre_chain=[_with_exception], processors=[_composed, renderer])
 
 

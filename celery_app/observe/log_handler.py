@@ -71,7 +71,8 @@ def _is_own(logger: str, bound: dict[str, Any]) -> bool:
 
 
 def _event(record: logging.LogRecord) -> LogEvent:
-    return LogEvent(
+    # What loggers gave is as it must be already: to check it would take as long as all the rest.
+    return LogEvent.model_construct(
         message=message_of(record),
         level=_LEVELS[min(50, max(10, record.levelno // 10 * 10))],
         logger=record.name,
@@ -82,4 +83,5 @@ def _event(record: logging.LogRecord) -> LogEvent:
 
 
 def _context(bound: dict[str, Any]) -> LogContext:
-    return LogContext(**{name: str(bound[name]) for name in IDS if bound.get(name)})
+    ids: dict[str, Any] = {name: str(bound[name]) for name in IDS if bound.get(name)}
+    return LogContext(**ids)

@@ -56,7 +56,7 @@ class LogManager:
     def _enrich_event(self, event: LogEvent, context: LogContext) -> EnrichedLogEvent:
         bound = get_contextvars()
         ids = {name: getattr(context, name) or bound.get(name) for name in IDS}
-        return EnrichedLogEvent(
+        return EnrichedLogEvent.model_construct(
             timestamp=event.at,
             event=event,
             context=context,

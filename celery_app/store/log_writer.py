@@ -70,14 +70,23 @@ class LogWriter(Generic[Item]):
         """Whether this is the thread that writes, whose own words would never end."""
         return threading.current_thread() is self._thread
 
+    @property
+    def _is_full(self) -> bool:
+        # What is being written may come back.
+        return len(self._items) + self._writing >= self._size
+
+    @property
+    def _owes_word(self) -> bool:
+        return self._dropped > 0 and not self._away
+
     def put(self, make: Callable[[], Item]) -> None:
         """Take an item in; `make` is called when its place in the order is known."""
         with self._changed:
-            while len(self._items) >= self._size and not self._away and not self._closing:
+            while self._is_full and not self._away and not self._closing:
                 self._hurry = True
                 self._changed.notify_all()
                 self._changed.wait(1.0)
-            if len(self._items) >= self._size:
+            if self._is_full:
                 self._dropped += 1
                 return
             self._items.append(make())
@@ -91,7 +100,9 @@ class LogWriter(Generic[Item]):
         with self._changed:
             self._hurry = True
             self._changed.notify_all()
-            return self._changed.wait_for(lambda: not (self._items or self._writing), timeout)
+            return self._changed.wait_for(
+                lambda: not (self._items or self._writing or self._dropped), timeout
+            )
 
     def close(self) -> None:
         """Write what is left, within a few seconds, and end the thread."""
@@ -122,12 +133,12 @@ class LogWriter(Generic[Item]):
     def _next(self) -> list[Item]:
         """Wait for a batch; an empty one means that the thread has ended."""
         with self._changed:
-            self._changed.wait_for(lambda: self._items or self._closing)
+            self._changed.wait_for(lambda: self._items or self._owes_word or self._closing)
             if not (self._closing or self._hurry):
                 self._changed.wait_for(
                     lambda: len(self._items) >= _BATCH or self._closing or self._hurry, _GATHERED
                 )
-            if self._dropped and not self._away:
+            if self._owes_word:
                 self._items.append(self._lost(self._dropped))
                 self._dropped = 0
             batch = [self._items.popleft() for _ in range(min(_BATCH, len(self._items)))]

@@ -116,7 +116,7 @@ def test_no_tool_reaches_anything_unless_it_is_named(tmp_path: Path) -> None:
         ),
         (
             "monitoring:\n  zzz: 1\n",
-            "system.yaml:2: monitoring.zzz is not a known key: known here are logging, metrics",
+            "system.yaml:2: monitoring.zzz is not a known key: known here are alerts, logging, metrics",
         ),
         (
             "components:\n  ollama:\n    models:\n      - name: a\n        tgas: []\n",

@@ -30,7 +30,8 @@ SPECIFICATION_NAMES = {
     "workflows.state": ["StateManager", "StepStatus"],
     "workflows": ["Workflow", "WorkflowStep", "WorkflowTrigger", "ErrorHandlingConfig",
                   "WorkflowInstance", "StepStatus", "WorkflowError"],
-    "celery_app": ["TaskManager", "PriorityQueue", "Client", "WorkflowEngine", "app"],
+    "celery_app": ["TaskManager", "PriorityQueue", "Client", "WorkflowEngine", "app", "LogManager",
+                   "LogProcessor", "LogStore", "LogEvent", "LogContext", "EnrichedLogEvent"],
     "agents": ["AgentManager", "AgentType"],
 }  # fmt: skip
 
