@@ -50,8 +50,8 @@ class Logging(Section):
 class Alerts(Section):
     """The rules of alerts (`file`), and how often they are looked at (seconds).
 
-    By default the file is config/alerts.yaml, seen from where a command runs, or else from where this
-    system was checked out.
+    By default the file is alerts.yaml beside system.yaml (of the embedded system: in its home); else
+    config/alerts.yaml, seen from where a process runs, or from where this system was checked out.
     """
 
     file: FilePath | None = None

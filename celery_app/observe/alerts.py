@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from celery_app.observe.alert_rules import (
+    LEVELS,
     AbsenceRule,
     AlertFile,
     DeadlineRule,
@@ -92,7 +93,8 @@ class Alerts:
         """Return what the rules about logs find in what is new."""
         found: _Found = defaultdict(dict)
         rules = [rule for rule in self._rules if isinstance(rule, LogRule)]
-        for batch in look.new_logs():
+        mildest = min((rule.level for rule in rules), key=LEVELS.index, default=None)
+        for batch in look.new_logs(mildest):
             for stored in batch:
                 for rule in rules:
                     if rule.matches(stored.event):

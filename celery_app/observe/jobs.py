@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from celery_app.errors import UnknownTask
 from celery_app.observe.alert_rules import AlertFile
 from celery_app.observe.alerts import Alerts
 from celery_app.observe.outbox import Outbox
+from celery_app.stack.home import Home
+from celery_app.stack.profile import is_embedded
 from celery_app.store.alerts import AlertStore
 from celery_app.store.notifications import NotificationStore
 
@@ -39,7 +42,9 @@ def rules_path() -> Path | None:
     configured = settings.monitoring.alerts.file
     if configured is not None:
         return configured
-    return next((path for path in (Path("config/alerts.yaml"), _SHIPPED) if path.is_file()), None)
+    folder = Home.of(os.environ).path if is_embedded() else Path(os.environ["CONFIG_PATH"])
+    usual = (folder / "alerts.yaml", Path("config/alerts.yaml"), _SHIPPED)
+    return next((path for path in usual if path.is_file()), None)
 
 
 def alert_file() -> AlertFile:

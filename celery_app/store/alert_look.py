@@ -6,6 +6,7 @@ the look got.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -132,17 +133,29 @@ class AlertLook:
         self._vault = vault
         self.now: datetime = self._one("SELECT clock_timestamp() AS now").now
 
-    def new_logs(self) -> Iterable[list[StoredEvent]]:
-        """Yield what was said since the last look, in batches, and move on behind it."""
-        last = self._one("SELECT log_id FROM alert_look").log_id
-        while rows := self._all(
-            f"SELECT * FROM log WHERE id > :last ORDER BY id LIMIT {_BATCH}", last=last
+    def new_logs(self, level: str | None) -> Iterable[list[StoredEvent]]:
+        """Yield what was said since the last look and is at least so bad, in batches; move on behind all."""
+        row = self._one(
+            """
+            WITH newest AS (SELECT coalesce(max(id), 0) AS id FROM log),
+                 before AS (SELECT log_id FROM alert_look)
+            UPDATE alert_look SET log_id = greatest(newest.id, before.log_id), at = clock_timestamp()
+              FROM newest, before RETURNING before.log_id AS since, newest.id AS until
+            """
+        )
+        last = row.since
+        while level is not None and (
+            rows := self._all(
+                f"""
+                SELECT * FROM log WHERE id > :last AND id <= :until AND level >= :level
+                 ORDER BY id LIMIT {_BATCH}
+                """,
+                last=last,
+                until=row.until,
+                level=logging.getLevelName(level),
+            )
         ):
             last = rows[-1].id
-            self._all(
-                "UPDATE alert_look SET log_id = :last, at = clock_timestamp() RETURNING 1",
-                last=last,
-            )
             yield [stored_event(row, self._vault) for row in rows]
 
     def new_events(self) -> list[RunEvent]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hmac
 import json
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -22,14 +25,20 @@ from celery_app import LogContext, LogEvent, LogManager
 from celery_app.celery import database, logs
 from celery_app.cli.main import cli
 from celery_app.client import Client
-from celery_app.errors import ConfigurationError
+from celery_app.errors import ConfigurationError, PermissionDenied
+from celery_app.observe.alert_desk import AlertDesk
 from celery_app.observe.alert_rules import AlertFile
 from celery_app.observe.alerts import Alerts
 from celery_app.observe.jobs import alerts as alerts_of_the_system
+from celery_app.observe.log_reader import LogReader
 from celery_app.observe.outbox import Outbox
+from celery_app.security.guard import Guard, Subject
+from celery_app.security.policy import Decision, Policy, Request
 from celery_app.store.alert_look import Alert
 from celery_app.store.alerts import AlertStore
+from celery_app.store.logs import LogFilter
 from celery_app.store.notifications import NotificationStore
+from tests.worker_process import WorkerProcess
 
 STORE = AlertStore(database)
 OUTBOX = NotificationStore(database)
@@ -266,6 +275,60 @@ def test_what_alerts_say_makes_no_alerts(client: Client, tmp_path: Path) -> None
     assert desk.look() == []
 
 
+def test_beat_has_it_looked_at(client: Client, tmp_path: Path) -> None:
+    name = f"rule-{uuid4().hex[:8]}"
+    file = tmp_path / "alerts.yaml"
+    file.write_text(f"rules: [{{name: {name}, kind: level, logger: {name}, notify: [log]}}]\n")
+    settings = {
+        "AI_AGENT__MONITORING__ALERTS": json.dumps({"file": str(file), "interval": 1}),
+    }
+    command = [sys.executable, "-m", "celery", "-A", "celery_app", "beat", "-l", "INFO"]
+    with WorkerProcess("-c", "2", **settings) as worker:
+        LogManager().log(LogEvent(message="broken", level="ERROR", logger=name))
+        logs.flush(30)
+        beats = [
+            subprocess.Popen(
+                [*command, "-s", str(tmp_path / f"schedule-{each}")],
+                env={**os.environ, **settings},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            for each in range(2)
+        ]
+        try:
+            deadline = time.monotonic() + 90
+            while f"{name} firing: {name}: broken" not in worker.text():
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+        finally:
+            for beat in beats:
+                beat.terminate()
+            assert all(beat.wait(timeout=30) is not None for beat in beats)
+        assert worker.text().count(f"{name} firing") == 1
+    assert len([each for each in STORE.newest(limit=500) if each.rule == name]) == 1
+
+
+def test_who_may_not_may_not(client: Client) -> None:
+    denied: list[str] = []
+
+    def record(subject: str, wanted: Request, decision: Decision) -> None:
+        denied.append(f"{subject} {wanted.action} {wanted.resource}")
+
+    nobody = Guard(lambda: Subject("user:eve"), Policy.of_owner("user:ann"), record)
+    with pytest.raises(PermissionDenied):
+        AlertDesk(nobody).alerts()
+    with pytest.raises(PermissionDenied):
+        AlertDesk(nobody).silence("x", 1)
+    with pytest.raises(PermissionDenied):
+        LogReader(nobody).find(LogFilter())
+    with pytest.raises(PermissionDenied):
+        LogReader(nobody).follow(LogFilter())
+    assert denied == [
+        "user:eve system.read system:alerts", "user:eve system.change system:alerts",
+        "user:eve system.read system:logs", "user:eve system.read system:logs",
+    ]  # fmt: skip
+
+
 class _Hook(BaseHTTPRequestHandler):
     server: Hook
 
@@ -404,8 +467,6 @@ def test_a_failed_run_tells_whom_its_workflow_names(client: Client, tmp_path: Pa
         f"error_handling: {{notify: [{to}]}}\n"
     )
     handle = client.start_workflow(workflow)
-    from tests.worker_process import WorkerProcess
-
     with WorkerProcess("-c", "2"), pytest.raises(Exception, match="fall"):
         handle.result(timeout=60)
     for _ in range(2):
