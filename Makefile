@@ -31,7 +31,7 @@ secrets: setup ## keys/, secrets/ and .env for docker compose; what is there is 
 	PYTHON=$(BIN)/python AI_AGENT=$(abspath $(BIN)/ai-agent) sh docker/make_secrets.sh
 
 docs: setup ## write docs/reference anew from the code
-	$(BIN)/python -m docs.reference
+	$(BIN)/python -m docs.reference.write
 
 lint: setup ## style, types and layer contracts
 	$(BIN)/ruff check .

@@ -61,7 +61,7 @@ def normal(document: Mapping[str, Any]) -> dict[str, Any]:
         told = dict(service)
         told["environment"] = as_mapping(service.get("environment"))
         for several in ("depends_on", "volumes", "ports", "secrets"):
-            told[several] = {entry: True for entry in as_list(service.get(several))}
+            told[several] = dict.fromkeys(as_list(service.get(several)), True)
         services[name] = told
     return {**document, "services": services}
 
@@ -76,7 +76,9 @@ def test_every_key_of_the_specification_is_here() -> None:
     missing = {path: value for path, value in wanted.items() if found.get(path) != value}
     assert missing == {_DOOR: True}
     assert SERVICES["orchestrator"]["ports"] == ["127.0.0.1:8000:8000"]
-    assert read_compose({"API_ADDRESS": "8000"})["services"]["orchestrator"]["ports"] == ["8000:8000"]
+    assert read_compose({"API_ADDRESS": "8000"})["services"]["orchestrator"]["ports"] == [
+        "8000:8000"
+    ]
     assert COMPOSE["volumes"].keys() == SPECIFIED["volumes"].keys()
     assert len(wanted) > 20
 
@@ -138,7 +140,9 @@ def test_its_variables_are_settings_that_are_understood(name: str, tmp_path: Pat
 
 def test_the_example_of_the_environment_has_every_variable() -> None:
     lines = (ROOT / ".env.example").read_text().splitlines()
-    assert {line.split("=")[0] for line in lines if re.match(r"\w+=", line)} == variables_asked_for()
+    assert {
+        line.split("=")[0] for line in lines if re.match(r"\w+=", line)
+    } == variables_asked_for()
 
 
 def test_the_secrets_are_made_once(tmp_path: Path) -> None:
@@ -162,7 +166,11 @@ def test_the_secrets_are_made_once(tmp_path: Path) -> None:
         }
 
     first = made()
-    assert {"secrets/db_password.txt", "secrets/flower_password.txt", "keys/current"} <= first.keys()
+    assert {
+        "secrets/db_password.txt",
+        "secrets/flower_password.txt",
+        "keys/current",
+    } <= first.keys()
     assert {mode for mode, _ in first.values()} == {0o600}
     assert "AI_AGENT_UID=0" not in first[".env"][1]
     assert made() == first

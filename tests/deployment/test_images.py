@@ -37,7 +37,7 @@ def test_hadolint_has_nothing_to_say(path: Path) -> None:
 
 @pytest.mark.parametrize("script", ["entry.sh", "make_secrets.sh"])
 def test_shellcheck_has_nothing_to_say(script: str) -> None:
-    command = [tool("shellcheck"), ROOT / "docker" / script]
+    command = [tool("shellcheck"), str(ROOT / "docker" / script)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
 
@@ -78,7 +78,10 @@ def test_every_dependency_is_pinned() -> None:
 
 
 def test_the_requirements_are_those_of_the_project() -> None:
-    command = [sys.executable, ROOT / "docker/requirements.py", ROOT / "pyproject.toml", "embedded"]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    script = str(ROOT / "docker/requirements.py")
+    command = [sys.executable, script, str(ROOT / "pyproject.toml"), "embedded"]
+    printed = subprocess.run(
+        command, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert printed == [*project["dependencies"], *project["optional-dependencies"]["embedded"]]
