@@ -102,9 +102,8 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("notes.md", "a.md", "b.md", "report.md", "mill.txt", "offer.md", "minutes.md"):
         (folder / name).write_text("The mill was built in 1782. It burnt down once.\n")
     (folder / "tickets.json").write_text('["It is broken."]')
-    (folder / "graph.yaml").write_text(
-        "- {id: 00000000-0000-4000-8000-00000000000a, task: chore.echo}"
-    )
+    graph = [{"id": str(uuid4()), "task": "chore.echo", "args": [1]}]
+    (folder / "graph.json").write_text(json.dumps(graph))
     for block in of_languages("yaml"):
         shown = yaml.safe_load(block.text)
         if "steps" in shown:
