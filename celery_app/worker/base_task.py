@@ -11,6 +11,7 @@ from typing import Any
 
 from celery import Task
 from celery.exceptions import Retry
+from structlog.contextvars import bound_contextvars
 
 from celery_app.postgres.request import is_graph_task
 from celery_app.store.records import Claim
@@ -37,7 +38,10 @@ class AgentTask(Task):
             require_celery(self.name, spec)
         # What Celery's own retry arithmetic reads.
         self.request.retries = _claim().tries
-        return self.run(*args, **kwargs)
+        # What it says stands under the ids of task and run already (observe.log_setup).
+        agent = _claim().agent
+        with bound_contextvars(**{"agent_id": agent} if agent else {}):
+            return self.run(*args, **kwargs)
 
     def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         """Send the task; as a step of a graph without arguments, which Celery would miss."""

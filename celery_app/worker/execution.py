@@ -20,7 +20,6 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from celery.exceptions import Ignore, Reject, Retry
-from structlog.contextvars import bound_contextvars
 
 from celery_app.crash_points import crash_point
 from celery_app.errors import (
@@ -130,7 +129,7 @@ class Executor:
             execution = Execution(lease)
             token = _current.set(execution)
             try:
-                with self._ceiling_for(claim), bound_contextvars(**_ids(claim)):
+                with self._ceiling_for(claim):
                     value = body(*claim.spec.get("args", ()), **claim.spec.get("kwargs", {}))
                 if execution.delegated is None:
                     _check_output(claim, value)
@@ -216,11 +215,6 @@ class Executor:
             raise
         crash_point("after-commit")
         self._queue.publish(released)
-
-
-def _ids(claim: Claim) -> dict[str, str]:
-    ids = {"task_id": claim.id, "trace_id": claim.root_id}
-    return {**ids, "agent_id": claim.agent} if claim.agent else ids
 
 
 def _check_output(claim: Claim, value: Any) -> None:
