@@ -6,7 +6,7 @@ COPY docker/constraints.txt docker/constraints.txt
 COPY workflows workflows
 COPY agents agents
 COPY celery_app celery_app
-RUN pip install --no-cache-dir -c docker/constraints.txt . && useradd --system ai-agent
+RUN pip install --no-cache-dir -c docker/constraints.txt '.[otel]' && useradd --system ai-agent
 USER ai-agent
 # SIGTERM puts unfinished work back instead of waiting for it.
 ENV REMAP_SIGTERM=SIGQUIT
