@@ -87,7 +87,7 @@ class Traces:
     def _send(self, ids: Iterable[str]) -> None:
         from opentelemetry.sdk.trace.export import SpanExportResult
 
-        tasks = self._ends.tasks(ids, replies=self._content).values()
+        tasks = self._ends.whole(ids, replies=self._content).values()
         chosen = [task for task in tasks if is_sampled(task.root_id, self._ratio)]
         spans = [span for task in chosen for span in self._maker.spans(task)]
         if spans and self._exporter.export(spans) is not SpanExportResult.SUCCESS:

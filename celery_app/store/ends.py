@@ -188,8 +188,8 @@ class EndStore:
             return found, Place(int(rows[-1].xact), rows[-1].id)
         return found, final
 
-    def tasks(self, ids: Iterable[str], *, replies: bool = False) -> dict[str, Ended]:
-        """Return tasks by id with all that was noted of them; with `replies` also what models said."""
+    def tasks(self, ids: Iterable[str]) -> dict[str, Ended]:
+        """Return tasks by id, with what happened to them."""
         wanted = list(dict.fromkeys(ids))
         rows = self.database.rows(
             """
@@ -202,6 +202,11 @@ class EndStore:
         found = {row.id: Ended(**row._asdict()) for row in rows}
         for row in self._noted("SELECT task_id, at, kind, cause FROM event", "id", found):
             found[row.task_id].moments.append(Moment(row.at, row.kind, row.cause))
+        return found
+
+    def whole(self, ids: Iterable[str], *, replies: bool = False) -> dict[str, Ended]:
+        """Return tasks by id with all that was noted of them; with `replies` also what models said."""
+        found = self.tasks(ids)
         for row in self.database.rows(
             "SELECT body_id, task_id FROM edge WHERE body_id = ANY (:ids) ORDER BY position",
             ids=list(found),
@@ -211,9 +216,9 @@ class EndStore:
         return found
 
     def _add_calls(self, found: dict[str, Ended], *, replies: bool) -> None:
-        calls = """
+        calls = f"""
             SELECT task_id, at, seconds, model, host, prompt_tokens, generated_tokens, try AS attempt, number,
-                   reply FROM model_call"""
+                   {"reply" if replies else "NULL AS reply"} FROM model_call"""
         for row in self._noted(calls, "try, number", found):
             call = row._asdict()
             sealed = call.pop("reply")
