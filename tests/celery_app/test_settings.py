@@ -117,8 +117,8 @@ def test_no_tool_reaches_anything_unless_it_is_named(tmp_path: Path) -> None:
             "system.yaml:3: database is not a known key: did you mean components.database?",
         ),
         (
-            "monitoring:\n  zzz: 1\n",
-            "system.yaml:2: monitoring.zzz is not a known key: known here are logging, metrics",
+            "leases:\n  zzz: 1\n",
+            "system.yaml:2: leases.zzz is not a known key: known here are renew_seconds, seconds",
         ),
         (
             "components:\n  ollama:\n    models:\n      - name: a\n        tgas: []\n",
