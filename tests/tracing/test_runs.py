@@ -134,7 +134,9 @@ def test_a_run_over_planner_chord_retry_and_kill_is_one_trace(
         ]
         for one in (wobbly, mortal)
     }
-    assert outcomes[wobbly["id"]] == ["retried", "retried", "succeeded"]
+    # The worker that was killed may have had the other one as well.
+    without_losses = [outcome for outcome in outcomes[wobbly["id"]] if outcome != "lost"]
+    assert without_losses == ["retried", "retried", "succeeded"]
     assert outcomes[mortal["id"]] == ["lost", "succeeded"]
     waits = [span for span in spans if span.name == "wait for tasks"]
     assert len(waits) >= 7
