@@ -1,4 +1,4 @@
-"""The section `monitoring` of config/system.yaml: metrics, logs and alerts."""
+"""The section `monitoring` of config/system.yaml: metrics, logs, alerts, traces and Flower."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from celery_app.sections import FilePath, Section
+from celery_app.sections import FilePath, Protected, Section
 
-__all__ = ["Alerts", "Logging", "Metrics", "Monitoring", "StoredLogs"]
+__all__ = ["Alerts", "Flower", "Logging", "Metrics", "Monitoring", "StoredLogs", "Tracing"]
 
 Level = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -58,9 +58,33 @@ class Alerts(Section):
     interval: PositiveFloat = 10
 
 
+class Tracing(Section):
+    """Whether runs are traced, and where spans go (the base URL of an OTLP/HTTP receiver).
+
+    Where `endpoint` and `sample_ratio` are left out, OpenTelemetry's environment decides. Words of
+    tasks and models are in no span unless `content` lets them. Every `interval` seconds it is looked
+    what has ended.
+    """
+
+    enabled: bool = False
+    endpoint: str | None = Field(None, pattern=r"^https?://\S+$")
+    sample_ratio: float | None = Field(None, ge=0, le=1)
+    content: bool = False
+    interval: PositiveFloat = 1
+
+
+class Flower(Protected):
+    """Whom Flower lets in. Without a `password_file` a password is made, and kept in the home."""
+
+    auth: bool = True
+    user: str = Field("ai-agent", pattern=r"^[^:\s]+$")
+
+
 class Monitoring(Section):
-    """Metrics, logs and alerts."""
+    """Metrics, logs, alerts, traces and Flower."""
 
     metrics: Metrics = Metrics()
     logging: Logging = Logging()
     alerts: Alerts = Alerts()
+    tracing: Tracing = Tracing()
+    flower: Flower = Flower()
