@@ -40,6 +40,8 @@ from celery_app.store.logs import LogFilter
 from celery_app.store.notifications import NotificationStore
 from tests.worker_process import WorkerProcess
 
+pytestmark = pytest.mark.timeout(240)
+
 STORE = AlertStore(database)
 OUTBOX = NotificationStore(database)
 
@@ -296,7 +298,7 @@ def test_beat_has_it_looked_at(client: Client, tmp_path: Path) -> None:
             for each in range(2)
         ]
         try:
-            deadline = time.monotonic() + 90
+            deadline = time.monotonic() + 180
             while f"{name} firing: {name}: broken" not in worker.text():
                 assert time.monotonic() < deadline
                 time.sleep(0.1)
