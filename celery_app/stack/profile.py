@@ -73,7 +73,9 @@ def of_folder() -> Source | None:
     if not PROJECT.is_file():
         return None
     source = Source.read(PROJECT)
-    return None if "components" in source.values else source
+    # Other programs have files of that name too.
+    is_ours = source.values.keys() & SystemSettings.model_fields.keys()
+    return source if is_ours and "components" not in source.values else None
 
 
 def embedded_stack(environ: Mapping[str, str] = os.environ) -> Stack:
