@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from celery_app.cli.main import cli
+from celery_app.stack.home import Home
 from celery_app.stack.profile import current_settings
 
 MADE = [
@@ -83,7 +84,6 @@ def test_its_files_are_sound(garden: Garden) -> None:
     [
         ("imports: [shop.tasks]", ["shop.tasks"]),
         ("imports: [shop.tasks]\ncomponents: {}", []),
-        ("theme: dark  # of another program", []),
         ("# nothing", []),
     ],
 )
@@ -93,9 +93,24 @@ def test_which_file_holds_for_the_embedded_servers(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config").mkdir()
     (tmp_path / "config/system.yaml").write_text(text)
+    (tmp_path / ".ai-agent").mkdir()
     assert current_settings({"AI_AGENT_HOME": str(tmp_path / "home")}).imports == imports
     named = {"AI_AGENT_HOME": str(tmp_path / "home"), "AI_AGENT__IMPORTS": "[mine]"}
     assert current_settings(named).imports == ["mine"]
+
+
+@pytest.mark.parametrize("owner", [None, 4711])
+def test_a_folder_that_nobody_made_for_this_user_is_not_followed(
+    owner: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/system.yaml").write_text("imports: [somebody.elses]")
+    if owner is not None:
+        (tmp_path / ".ai-agent").mkdir()
+        monkeypatch.setattr("os.geteuid", lambda: owner)
+    assert current_settings({}).imports == []
+    assert Home.of({}).path == Path("~/.ai-agent").expanduser()
 
 
 @pytest.mark.model
