@@ -23,6 +23,7 @@ import celery_app
 from celery_app.cli.audit import audit
 from celery_app.cli.keys import keys
 from celery_app.cli.manage import config, doctor
+from celery_app.cli.metrics import metrics
 from celery_app.cli.policy import policy
 from celery_app.cli.processes import beat, down, flower, status, up, worker
 from celery_app.cli.project import project
@@ -135,6 +136,7 @@ for _command in (
     task,
     workflow,
     project,
+    metrics,
     keys,
     policy,
     token,
