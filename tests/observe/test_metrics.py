@@ -139,7 +139,7 @@ def test_models_are_as_sql_and_the_server_count_them(
     found = told.resources.models[MODEL]
     row = sql("""
         SELECT count(*) AS calls, sum(prompt_tokens) AS prompt, sum(generated_tokens) AS generated,
-               sum(seconds::numeric)::float AS seconds FROM model_call
+               (sum(round(seconds * 1000000)) / 1000000)::float AS seconds FROM model_call
     """)
     assert (found.calls, found.prompt_tokens, found.generated_tokens) == tuple(row)[:3]
     assert found.duration.total == row.seconds
