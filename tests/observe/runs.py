@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -20,8 +19,6 @@ VALUE = '{"answer": {"colour": "green"}}'
 
 def answer(words: str, _: int) -> str:
     """Say what the task's own words ask for."""
-    if "SLOWLY" in words:
-        time.sleep(5)
     if "PLAIN" in words:
         return VALUE
     if "AMONG WORDS" in words:

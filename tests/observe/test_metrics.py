@@ -118,21 +118,6 @@ def test_agents_are_as_sql_counts_them(told: MetricsBatch) -> None:
     assert agents.active_agents == 0
 
 
-def test_an_agent_is_active_while_it_holds_a_lease(told: MetricsBatch, client: Client) -> None:
-    handle = client.submit("Say SLOWLY whether it is so.", plan=False, agent="reviewer")
-    wait_until(lambda: handle.state == "running", 30, "it runs")
-    batch = MetricsCollector().collect()
-    assert batch.agents.active_agents == 1
-    assert [name for name, each in batch.agents.by_agent.items() if each.active_agents] == [
-        "reviewer"
-    ]
-    assert (batch.system.workers, batch.system.live_leases) == (1, 1)
-    assert batch.tasks.queues["agent.reviewer"].running == 1
-    assert batch.resources.quotas["cpu:reviewer"].taken > 0
-    handle.cancel()
-    assert MetricsCollector().collect().agents.active_agents == 0
-
-
 def test_models_are_as_sql_and_the_server_count_them(
     told: MetricsBatch, model: MeasuredModel
 ) -> None:
