@@ -56,7 +56,7 @@ def metrics(seconds: float | None, agent: str | None, as_json: bool) -> None:
         print_json(batch.model_dump(mode="json"))
         return
     begin = now - timedelta(seconds=seconds or CHARTS_SECONDS)
-    print_metrics(batch, collector.history(begin), begin, now)
+    print_metrics(batch, collector.history(begin), begin, now, agent)
 
 
 def _narrowed(batch: MetricsBatch, agent: str) -> MetricsBatch:

@@ -20,12 +20,14 @@ _WIDTH = 48
 Samples = Sequence[tuple[datetime, MetricsBatch]]
 
 
-def print_metrics(batch: MetricsBatch, samples: Samples, since: datetime, until: datetime) -> None:
-    """Print a batch, with charts of the samples between two moments."""
+def print_metrics(
+    batch: MetricsBatch, samples: Samples, since: datetime, until: datetime, agent: str | None
+) -> None:
+    """Print a batch, with charts of the samples between two moments; of one agent, or of all."""
     print_pairs(_summary(batch))
     click.echo()
     print_pairs(_charts(samples, since, until))
-    _print_agents(batch)
+    _print_agents(batch, [] if agent else [("all", batch.agents)])
     _print_queues(batch)
     _print_models(batch)
 
@@ -75,10 +77,8 @@ def _most(values: Sequence[float | None]) -> str:
     return f"{max((value for value in values if value is not None), default=0):.4g}"
 
 
-def _print_agents(batch: MetricsBatch) -> None:
-    agents = batch.agents
-    rows = [_agent("all", agents)] if len(agents.by_agent) != 1 else []
-    rows += [_agent(name, figures) for name, figures in agents.by_agent.items()]
+def _print_agents(batch: MetricsBatch, above: Sequence[tuple[str, AgentFigures]]) -> None:
+    rows = [_agent(name, figures) for name, figures in (*above, *batch.agents.by_agent.items())]
     click.echo()
     print_table(("agent", "active", "tasks", "completed", "failed", "response"), rows)
 

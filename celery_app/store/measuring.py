@@ -53,7 +53,7 @@ def _list(query: str) -> str:
     return f"(SELECT coalesce(jsonb_agg(found), '[]') FROM ({query}) AS found)"
 
 
-_STATEMENT = f"""
+_MATERIAL = """
 WITH asked AS (
     SELECT coalesce(CAST(:since AS timestamptz), '-infinity') AS since, clock_timestamp() AS now
 ), roster AS (
@@ -91,18 +91,18 @@ WITH asked AS (
                     WHERE state = 'running' AND started_at <= (SELECT now FROM asked)) AS b
      WHERE model IS NOT NULL GROUP BY model
 )
-SELECT jsonb_build_object(
-    'tasks', {
-    _list('''
+"""
+
+#: What is made of it: each a list of objects.
+_PARTS = {
+    "tasks": """
         SELECT t.agent, t.state, count(*) AS count FROM task t, asked
          WHERE t.finished_at IS NULL OR t.finished_at >= asked.since GROUP BY t.agent, t.state
-    ''')
-},
-    'attempts', {
-    _list("SELECT agent, outcome, count(*) AS count FROM ended GROUP BY agent, outcome")
-},
-    'spreads', {
-    _list(f'''
+    """,
+    "attempts": """
+        SELECT agent, outcome, count(*) AS count FROM ended GROUP BY agent, outcome
+    """,
+    "spreads": f"""
         SELECT CASE WHEN grouping(queue) = 0 THEN 'queue' WHEN grouping(model) = 0 THEN 'model'
                     WHEN grouping(agent) = 0 THEN 'agent' ELSE 'all' END AS kind,
                coalesce(queue, model, agent, '') AS name, count(*) AS count,
@@ -112,10 +112,8 @@ SELECT jsonb_build_object(
                {_within("waited", WAIT_BOUNDS)} AS wait_within,
                {_within("seconds", DURATION_BOUNDS)} AS within
           FROM ended GROUP BY GROUPING SETS ((), (queue), (model), (agent))
-    ''')
-},
-    'calls', {
-    _list(f'''
+    """,
+    "calls": f"""
         SELECT model, host, count(*) AS count, sum(prompt_tokens) AS prompt_tokens,
                sum(generated_tokens) AS generated_tokens,
                coalesce(sum(prompt_tokens) FILTER (WHERE prompt_seconds > 0), 0) AS timed_prompt_tokens,
@@ -125,62 +123,56 @@ SELECT jsonb_build_object(
                {_sum("generate_seconds")} AS generate_seconds,
                count(*) FILTER (WHERE load_seconds >= {COLD_SECONDS}) AS cold_starts
           FROM said GROUP BY model, host
-    ''')
-},
-    'call_spreads', {
-    _list(f'''
+    """,
+    "call_spreads": f"""
         SELECT model AS name, count(*) AS count, {_sum("seconds")} AS seconds,
                {_percentiles("seconds")} AS percentiles, {_within("seconds", CALL_BOUNDS)} AS within
           FROM said GROUP BY model
-    ''')
-},
-    'answers', {
-    _list('''
+    """,
+    "answers": """
         SELECT model, path, count(*) AS count FROM answer
          WHERE at >= (SELECT since FROM asked) GROUP BY model, path
-    ''')
-},
-    'queues', {
-    _list('''
+    """,
+    "queues": """
         SELECT queue, count(*) FILTER (WHERE ready) AS waiting,
                count(*) FILTER (WHERE state = 'running') AS running,
                coalesce(GREATEST(0, extract(epoch FROM max(asked.now - ready_at) FILTER (WHERE ready))), 0)
                    AS oldest_seconds
           FROM alive, asked WHERE state IN ('queued', 'running') GROUP BY queue
-    ''')
-},
-    'demands', {
-    _list('''
+    """,
+    "demands": """
         SELECT model, length_of(coalesce(b.spans, '{}')) + idle AS demand_seconds, idle AS idle_seconds
           FROM waiting w FULL JOIN busy b USING (model)
          CROSS JOIN length_of(coalesce(w.spans, '{}') - coalesce(b.spans, '{}')) AS idle
-    ''')
-},
-    'leases', {
-    _list('''
+    """,
+    "leases": """
         SELECT agent, count(*) AS count FROM alive
          WHERE agent IS NOT NULL AND state = 'running' AND live GROUP BY agent
-    ''')
-},
-    'quotas', {
-    _list('''
+    """,
+    "quotas": """
         SELECT q.name, q.capacity, q.capacity - r.room AS taken
           FROM quota q JOIN quota_room() r ON r.name = q.name
          WHERE q.capacity IS NOT NULL AND q.name ~ :kinds_of_quotas
-    ''')
-},
-    'now', (SELECT jsonb_build_object(
-        'workers', count(DISTINCT owner) FILTER (WHERE state = 'running' AND live),
-        'live_leases', count(*) FILTER (WHERE state = 'running' AND live),
-        'expired_leases', count(*) FILTER (WHERE state = 'running' AND NOT live),
-        'open_approvals', (SELECT count(*) FROM approval WHERE answered_at IS NULL),
-        'budget_waits', count(*) FILTER (WHERE state = 'waiting' AND waits_for = 'budget'),
-        'at_risk', count(*) FILTER (WHERE risk IS NOT NULL),
-        'overdue', count(*) FILTER (WHERE deadline < asked_now),
-        'database_bytes', pg_database_size(current_database()))
-       FROM (SELECT *, (SELECT now FROM asked) AS asked_now FROM alive) AS stands)
-) AS found, (SELECT now FROM asked) AS at
-"""
+    """,
+    "now": """
+        SELECT count(DISTINCT owner) FILTER (WHERE state = 'running' AND live) AS workers,
+               count(*) FILTER (WHERE state = 'running' AND live) AS live_leases,
+               count(*) FILTER (WHERE state = 'running' AND NOT live) AS expired_leases,
+               (SELECT count(*) FROM approval WHERE answered_at IS NULL) AS open_approvals,
+               count(*) FILTER (WHERE state = 'waiting' AND waits_for = 'budget') AS budget_waits,
+               count(*) FILTER (WHERE risk IS NOT NULL) AS at_risk,
+               count(*) FILTER (WHERE deadline < asked_now) AS overdue,
+               pg_database_size(current_database()) AS database_bytes
+          FROM (SELECT *, (SELECT now FROM asked) AS asked_now FROM alive) AS stands
+    """,
+}
+
+_STATEMENT = (
+    _MATERIAL
+    + "SELECT jsonb_build_object("
+    + ", ".join(f"'{name}', {_list(query)}" for name, query in _PARTS.items())
+    + ") AS found, (SELECT now FROM asked) AS at"
+)
 
 
 class FigureStore:
@@ -213,7 +205,7 @@ class FigureStore:
 def _figures(found: Mapping[str, Any], at: datetime) -> Figures:
     spreads = {(each["kind"], each["name"]): each for each in found["spreads"]}
     return Figures(
-        Now(at=at, **found["now"]),
+        Now(at=at, **found["now"][0]),
         tasks=tuple(Tasks(**each) for each in found["tasks"]),
         attempts={(each["agent"], each["outcome"]): each["count"] for each in found["attempts"]},
         waits={

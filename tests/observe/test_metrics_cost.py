@@ -49,7 +49,7 @@ def fill(database: Database) -> None:
 
 def seconds_of_a_reading(store: FigureStore) -> float:
     taken = []
-    for _ in range(3):
+    for _ in range(8):
         begun = time.monotonic()
         store.read(_MODELS)
         taken.append(time.monotonic() - begun)
