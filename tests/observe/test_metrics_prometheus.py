@@ -148,7 +148,7 @@ def test_prometheus_reads_the_rules_where_they_are_mounted() -> None:
     assert told["rule_files"] == ["/etc/prometheus/alerts.yml"]
     (job,) = told["scrape_configs"]
     assert job["metrics_path"] == "/metrics"
-    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    services = yaml.safe_load((DOCKER / "monitoring.yml").read_text())["services"]
     assert "./docker/prometheus:/etc/prometheus:ro" in services["prometheus"]["volumes"]
     (source,) = yaml.safe_load((GRAFANA / "datasources" / "prometheus.yml").read_text())[
         "datasources"
@@ -157,7 +157,7 @@ def test_prometheus_reads_the_rules_where_they_are_mounted() -> None:
 
 
 def test_grafana_finds_the_dashboard_where_it_is_mounted() -> None:
-    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    services = yaml.safe_load((DOCKER / "monitoring.yml").read_text())["services"]
     (provider,) = yaml.safe_load((GRAFANA / "dashboards" / "ai-agent.yml").read_text())["providers"]
     folder = provider["options"]["path"]
     assert f"./docker/grafana/dashboards:{folder}:ro" in services["grafana"]["volumes"]
