@@ -54,8 +54,9 @@ def mixed_runs(client: Client) -> list[TaskHandle]:
 
 
 def _handed_in(client: Client) -> Iterator[TaskHandle]:
-    for number in range(16):
+    for number in range(15):
         yield client.submit_graph([step("chore.echo", number)])
+    yield client.submit_graph([step("chore.fail", "twice", retry={"max": 1, "seconds": 2})])
     for _ in range(4):
         yield client.submit_graph([step("chore.fail", "on purpose")])
         yield client.submit_graph(chain_that_breaks())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import psutil
 
 from celery_app.postgres.connection import Database
 from celery_app.store.measuring import FigureStore
@@ -47,23 +47,24 @@ def fill(database: Database) -> None:
     )
 
 
-def seconds_of_a_reading(store: FigureStore) -> float:
+def seconds_of_a_reading(database: Database) -> float:
+    """Return how long a processor works at a reading, which other work on the machine does not prolong."""
+    server = psutil.Process(database.row("SELECT pg_backend_pid() AS pid").pid)
     taken = []
-    for _ in range(8):
-        begun = time.monotonic()
-        store.read(_MODELS)
-        taken.append(time.monotonic() - begun)
+    for _ in range(5):
+        before = server.cpu_times().user
+        FigureStore(database).read(_MODELS)
+        taken.append(server.cpu_times().user - before)
     return min(taken)
 
 
 def test_ten_thousand_tasks_are_read_well_under_a_second(empty: Database) -> None:
     fill(empty)
     empty.rows("ANALYZE")
-    store = FigureStore(empty)
-    taken = seconds_of_a_reading(store)
+    taken = seconds_of_a_reading(empty)
     print(f"{_TASKS} tasks, attempts, calls and answers are read in {1000 * taken:.0f} ms")
-    assert taken < 1
-    figures = store.read(_MODELS)
+    assert 0 < taken < 0.6
+    figures = FigureStore(empty).read(_MODELS)
     assert sum(tasks.count for tasks in figures.tasks) == _TASKS
     assert (
         figures.durations["all", ""].count == sum(calls.count for calls in figures.calls) == _TASKS
