@@ -30,7 +30,8 @@ SPECIFICATION_NAMES = {
     "workflows.state": ["StateManager", "StepStatus"],
     "workflows": ["Workflow", "WorkflowStep", "WorkflowTrigger", "ErrorHandlingConfig",
                   "WorkflowInstance", "StepStatus", "WorkflowError"],
-    "celery_app": ["TaskManager", "PriorityQueue", "Client", "WorkflowEngine", "app"],
+    "celery_app": ["TaskManager", "PriorityQueue", "Client", "WorkflowEngine", "app", "MetricsCollector",
+                   "MetricsStore", "MetricsBatch", "AgentMetrics", "BaseCollector"],
     "agents": ["AgentManager", "AgentType"],
 }  # fmt: skip
 
