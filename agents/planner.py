@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Literal
 
 from agents.agent import Agent
-from agents.answers import ask
+from agents.answers import ask, refusals_counted
 from agents.errors import ContextOverflow, ReplyTruncated, UnreadableAnswer
 from agents.fallback import fallback_steps
 from agents.meter import Meter
@@ -90,7 +90,8 @@ class PlannerAgent(Agent):
         )
         request = ChatRequest(self.profile.model, question.messages, options=options)
         try:
-            found = ask(model, request, question.form, again=_WARMER, explain=question.explain)
+            with refusals_counted(request.model):
+                found = ask(model, request, question.form, again=_WARMER, explain=question.explain)
         except (UnreadableAnswer, ReplyTruncated, ContextOverflow) as error:
             logger.info("task %s is planned by rules: %s", task.id, error)
             return fallback_steps(task.description, parts, staff), "fallback"
