@@ -14,10 +14,14 @@ if TYPE_CHECKING:
     from celery_app.handles import RunHandle, TaskHandle
     from celery_app.observe.batch import AgentMetrics, MetricsBatch
     from celery_app.observe.collectors import BaseCollector
+    from celery_app.observe.log_manager import LogManager
     from celery_app.observe.metrics_collector import MetricsCollector
+    from celery_app.observe.processors import LogProcessor
     from celery_app.orchestrator.task_manager import TaskManager
     from celery_app.orchestrator.workflow_engine import WorkflowEngine
     from celery_app.queues import PriorityQueue
+    from celery_app.records import EnrichedLogEvent, LogContext, LogEvent
+    from celery_app.store.logs import LogStore
     from celery_app.store.metrics import MetricsStore
 
 __version__ = "0.1.0"
@@ -30,6 +34,12 @@ _HOMES = {
     "TaskManager": "celery_app.orchestrator.task_manager",
     "WorkflowEngine": "celery_app.orchestrator.workflow_engine",
     "PriorityQueue": "celery_app.queues",
+    "LogManager": "celery_app.observe.log_manager",
+    "LogProcessor": "celery_app.observe.processors",
+    "LogStore": "celery_app.store.logs",
+    "LogEvent": "celery_app.records",
+    "LogContext": "celery_app.records",
+    "EnrichedLogEvent": "celery_app.records",
     "MetricsCollector": "celery_app.observe.metrics_collector",
     "MetricsBatch": "celery_app.observe.batch",
     "AgentMetrics": "celery_app.observe.batch",
@@ -41,6 +51,12 @@ __all__ = [
     "AgentMetrics",
     "BaseCollector",
     "Client",
+    "EnrichedLogEvent",
+    "LogContext",
+    "LogEvent",
+    "LogManager",
+    "LogProcessor",
+    "LogStore",
     "MetricsBatch",
     "MetricsCollector",
     "MetricsStore",

@@ -35,6 +35,7 @@ from celery_app.store.access import AccessStore
 from celery_app.store.approvals import ApprovalStore
 from celery_app.store.execution import ExecutionStore
 from celery_app.store.graphs import GraphStore
+from celery_app.store.logs import LogStore
 from celery_app.store.runs import RunStore
 from celery_app.store.tasks import TaskStore
 from celery_app.store.triggers import TriggerStore
@@ -55,6 +56,8 @@ INCLUDE = (
     "celery_app.worker.ending",
     "celery_app.observe.sampling",
     "celery_app.orchestrator.recovery",
+    "celery_app.observe.log_setup",
+    "celery_app.observe.jobs",
     "celery_app.orchestrator.journal_reader",
 )
 
@@ -137,6 +140,7 @@ runs = RunStore(database)
 approvals = ApprovalStore(database)
 triggers = TriggerStore(database)
 access = AccessStore(database)
+logs = LogStore(database, settings.monitoring.logging.store.buffer)
 tracing = Tracing(settings.monitoring.tracing, settings.system)
 
 app = App(

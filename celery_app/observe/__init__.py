@@ -1,1 +1,1 @@
-"""How the system does: metrics, their history and their exposition."""
+"""See how the system does: metrics, logs and alerts."""

@@ -30,8 +30,9 @@ SPECIFICATION_NAMES = {
     "workflows.state": ["StateManager", "StepStatus"],
     "workflows": ["Workflow", "WorkflowStep", "WorkflowTrigger", "ErrorHandlingConfig",
                   "WorkflowInstance", "StepStatus", "WorkflowError"],
-    "celery_app": ["TaskManager", "PriorityQueue", "Client", "WorkflowEngine", "app", "MetricsCollector",
-                   "MetricsStore", "MetricsBatch", "AgentMetrics", "BaseCollector"],
+    "celery_app": ["TaskManager", "PriorityQueue", "Client", "WorkflowEngine", "app", "LogManager",
+                   "LogProcessor", "LogStore", "LogEvent", "LogContext", "EnrichedLogEvent",
+                   "MetricsCollector", "MetricsStore", "MetricsBatch", "AgentMetrics", "BaseCollector"],
     "agents": ["AgentManager", "AgentType"],
 }  # fmt: skip
 
