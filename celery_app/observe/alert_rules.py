@@ -15,6 +15,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import AfterValidator, Field, PositiveInt, ValidationError, model_validator
 
 from celery_app.errors import ConfigurationError
+from celery_app.observe.figure_path import checked_path
 from celery_app.records import EnrichedLogEvent, LogLevel
 from celery_app.refusals import refusal
 from celery_app.sections import Port, Protected, Section
@@ -159,7 +160,7 @@ class ThresholdRule(Rule):
     """A metric is `above` or `below` a value, and has been `for` a time; over when it is not any more."""
 
     kind: Literal["threshold"]
-    metric: str = Field(pattern=r"^[\w]+(\.[\w:-]+)+$")
+    metric: Annotated[str, AfterValidator(checked_path)]
     above: float | None = None
     below: float | None = None
     lasting: Duration | None = Field(None, alias="for")

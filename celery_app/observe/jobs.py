@@ -19,6 +19,7 @@ from celery_app.celery import app, database, logs, runs, settings
 from celery_app.errors import UnknownTask
 from celery_app.observe.alert_rules import AlertFile
 from celery_app.observe.alerts import Alerts
+from celery_app.observe.figure_path import RecentFigures
 from celery_app.observe.outbox import Outbox
 from celery_app.stack.home import Home
 from celery_app.stack.profile import is_embedded
@@ -63,10 +64,6 @@ def _read(path: Path | None, mark: tuple[int, int] | None) -> AlertFile:
     return AlertFile.load(path)
 
 
-def _no_metrics(name: str) -> float | None:
-    return None
-
-
 def _told_of(digest: str) -> list[str]:
     try:
         return runs.definition(digest).error_handling.notify
@@ -76,7 +73,9 @@ def _told_of(digest: str) -> list[str]:
 
 def alerts() -> Alerts:
     """Return the alerts of this system."""
-    return Alerts(AlertStore(database), alert_file(), _no_metrics, _told_of, settings.system.name)
+    return Alerts(
+        AlertStore(database), alert_file(), RecentFigures(), _told_of, settings.system.name
+    )
 
 
 def outbox() -> Outbox:
