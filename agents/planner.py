@@ -9,11 +9,13 @@ plan that leaves here was checked against the roster and the parts of the task's
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
+from uuid import UUID, uuid5
 
 from agents.agent import Agent
 from agents.answers import ask
@@ -25,10 +27,12 @@ from agents.parts import divide
 from agents.plan_forms import PlanQuestion, keyed, outline, split_job
 from agents.profile import AgentProfile
 from agents.vocabulary import Staff
+from workflows.errors import InvalidProject
 from workflows.plan import Plan, PlanStep, PlanTokens
+from workflows.project import GoalPlan, Project, ProjectGoal, ProjectPlan, ProjectSpec
 from workflows.task import Task, TaskInput
 
-__all__ = ["PlannerAgent"]
+__all__ = ["PlannerAgent", "goal_task"]
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +72,56 @@ class PlannerAgent(Agent):
         plan.check([profile.name for profile in roster], inputs=parts)
         return plan
 
+    def create_project_plan(
+        self,
+        project: Project,
+        inputs: Mapping[str, str],
+        *,
+        roster: Sequence[AgentProfile],
+        model: ChatModel,
+        on_goal: Callable[[str, Plan], None] | None = None,
+        cancel: threading.Event | None = None,
+    ) -> ProjectPlan:
+        """Return a checked plan for a project: one plan for each goal, in the order of their needs.
+
+        A goal that is planned already, from just the same, keeps its plan, and no model is asked.
+
+        Args:
+            project: The project, with the plan that it has so far.
+            inputs: The texts of its inputs, by name.
+            roster: The agents that may be planned for, of which the project may name some.
+            model: What is asked.
+            on_goal: Is told of each goal that has just been planned.
+            cancel: Ends the call of the model.
+
+        Raises:
+            AgentError: No model answers.
+            InvalidProject: None of the agents that the project names is in the roster.
+        """
+        spec = project.spec
+        staff = _staff(spec, roster)
+        hashes = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in inputs.items()}
+        known = project.plan.goals if project.plan else {}
+        found: dict[str, GoalPlan] = {}
+        for name in spec.order():
+            goal = spec.goal(name)
+            digest = spec.digest(goal, hashes)
+            if name in known and known[name].digest == digest:
+                found[name] = known[name]
+                continue
+            task = goal_task(spec, goal, uuid5(project.id, f"{name}:{digest}"), inputs)
+            plan = self.plan_task_breakdown(task, roster=staff, model=model, cancel=cancel)
+            found[name] = GoalPlan(digest=digest, plan=plan)
+            if on_goal is not None:
+                on_goal(name, plan)
+        made = ProjectPlan(
+            goals=found,
+            needs={goal.name: list(goal.needs) for goal in spec.goals},
+            estimates={goal.name: goal.estimate for goal in spec.goals if goal.estimate},
+        )
+        made.tasks()
+        return made
+
     def subtasks(self, plan: Plan, task: Task) -> list[Task]:
         """Return the subtasks of a plan that was made for the task, each with its parts as inputs.
 
@@ -100,3 +154,30 @@ class PlannerAgent(Agent):
         if self.profile.plan_form == "keyed":
             return keyed(job, parts, staff)
         return split_job(job, parts, staff) if parts else outline(job, staff)
+
+
+def goal_task(
+    spec: ProjectSpec, goal: ProjectGoal, task_id: UUID, inputs: Mapping[str, str]
+) -> Task:
+    """Return a goal as a task that its plan is made for, with its inputs by name."""
+    return Task(
+        id=task_id,
+        description=goal.description,
+        inputs=[TaskInput(name=name, text=inputs[name]) for name in spec.inputs_of(goal)],
+        output=goal.output,
+        plan=True,
+    )
+
+
+def _staff(spec: ProjectSpec, roster: Sequence[AgentProfile]) -> Sequence[AgentProfile]:
+    wanted = spec.resources.agents
+    if not wanted:
+        return roster
+    found = [profile for profile in roster if profile.name in wanted]
+    missing = sorted(set(wanted) - {profile.name for profile in found})
+    if missing:
+        known = ", ".join(profile.name for profile in roster)
+        raise InvalidProject(
+            f"project {spec.name} names the agent {missing[0]!r}, and there is {known}"
+        )
+    return found

@@ -34,8 +34,10 @@ from celery_app.settings import SystemSettings
 from celery_app.stack.profile import current_settings, ensure_stack, is_embedded
 from celery_app.store.access import AccessStore
 from celery_app.store.approvals import ApprovalStore
+from celery_app.store.artifacts import ArtifactStore
 from celery_app.store.execution import ExecutionStore
 from celery_app.store.graphs import GraphStore
+from celery_app.store.projects import ProjectStore
 from celery_app.store.runs import RunStore
 from celery_app.store.tasks import TaskStore
 from celery_app.store.triggers import TriggerStore
@@ -46,6 +48,7 @@ from workflows.task import Task
 INCLUDE = (
     "celery_app.worker.work",
     "celery_app.worker.steps",
+    "celery_app.worker.goals",
     "celery_app.worker.chores",
     "celery_app.worker.gate",
     "celery_app.worker.memory",
@@ -124,6 +127,10 @@ runs = RunStore(database)
 approvals = ApprovalStore(database)
 triggers = TriggerStore(database)
 access = AccessStore(database)
+projects = ProjectStore(database)
+artifacts = ArtifactStore(
+    database, settings.artifacts.folder, settings.artifacts.inline, settings.artifacts.largest
+)
 
 app = App(
     settings.system.name,

@@ -200,7 +200,7 @@ class Client:
 
     def project_budget(self, project: str) -> Budget:
         """Return what the tasks of a project have used up, and what they may."""
-        self.permissions.require("system.read", f"project:{project}")
+        self.permissions.require("project.read", f"project:{project}")
         return budgets.standing(f"project:{project}")
 
     def check_models(self) -> None:
