@@ -14,11 +14,13 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Literal
 from uuid import UUID, uuid5
 
 from agents.agent import Agent
 from agents.answers import ask
+from agents.context import estimate_tokens
 from agents.errors import ContextOverflow, ReplyTruncated, UnreadableAnswer
 from agents.fallback import fallback_steps
 from agents.meter import Meter
@@ -28,8 +30,10 @@ from agents.plan_forms import PlanQuestion, keyed, outline, split_job
 from agents.profile import AgentProfile
 from agents.vocabulary import Staff
 from workflows.errors import InvalidProject
-from workflows.plan import Plan, PlanStep, PlanTokens
-from workflows.project import GoalPlan, Project, ProjectGoal, ProjectPlan, ProjectSpec
+from workflows.estimates import Estimator
+from workflows.plan import UNMEASURED, Plan, PlanStep, PlanTokens
+from workflows.project import Project, ProjectGoal, ProjectSpec
+from workflows.project_plan import GoalPlan, ProjectPlan, StepEstimate
 from workflows.task import Task, TaskInput
 
 __all__ = ["PlannerAgent", "goal_task"]
@@ -79,6 +83,7 @@ class PlannerAgent(Agent):
         *,
         roster: Sequence[AgentProfile],
         model: ChatModel,
+        estimator: Estimator | None = None,
         on_goal: Callable[[str, Plan], None] | None = None,
         cancel: threading.Event | None = None,
     ) -> ProjectPlan:
@@ -91,34 +96,32 @@ class PlannerAgent(Agent):
             inputs: The texts of its inputs, by name.
             roster: The agents that may be planned for, of which the project may name some.
             model: What is asked.
+            estimator: Knows what steps take.
             on_goal: Is told of each goal that has just been planned.
             cancel: Ends the call of the model.
 
         Raises:
             AgentError: No model answers.
-            InvalidProject: None of the agents that the project names is in the roster.
+            InvalidProject: An agent that the project names is not in the roster.
         """
-        spec = project.spec
-        staff = _staff(spec, roster)
+        staff = _staff(project, roster)
         hashes = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in inputs.items()}
         known = project.plan.goals if project.plan else {}
         found: dict[str, GoalPlan] = {}
-        for name in spec.order():
-            goal = spec.goal(name)
-            digest = spec.digest(goal, hashes)
+        for name in project.order():
+            goal = project.goal(name)
+            digest = project.digest(goal, hashes)
             if name in known and known[name].digest == digest:
                 found[name] = known[name]
                 continue
-            task = goal_task(spec, goal, uuid5(project.id, f"{name}:{digest}"), inputs)
+            task = goal_task(project, goal, uuid5(project.id, f"{name}:{digest}"), inputs)
             plan = self.plan_task_breakdown(task, roster=staff, model=model, cancel=cancel)
-            found[name] = GoalPlan(digest=digest, plan=plan)
+            estimates = self._estimates(plan, task, goal.estimate, estimator or Estimator())
+            found[name] = GoalPlan(digest=digest, plan=plan, estimates=estimates)
             if on_goal is not None:
                 on_goal(name, plan)
-        made = ProjectPlan(
-            goals=found,
-            needs={goal.name: list(goal.needs) for goal in spec.goals},
-            estimates={goal.name: goal.estimate for goal in spec.goals if goal.estimate},
-        )
+        needs = {goal.name: list(goal.needs) for goal in project.goals}
+        made = ProjectPlan(goals=found, needs=needs, made_at=datetime.now(UTC))
         made.tasks()
         return made
 
@@ -133,6 +136,23 @@ class PlannerAgent(Agent):
         """Return the parts of the task's inputs, which the steps of a plan pick by name."""
         reads = self.profile.reads or self.profile.options.num_ctx // 2
         return divide(task.inputs, reads)
+
+    def _estimates(
+        self, plan: Plan, task: Task, seconds: float | None, estimator: Estimator
+    ) -> list[StepEstimate]:
+        """Return what each step is expected to take; `seconds` are those of the whole, if given."""
+        sizes = {part.name: estimate_tokens(part.text) for part in self.parts(task)}
+        said = None if seconds is None else seconds / len(plan.steps)
+        found = []
+        for step in plan.steps:
+            read = sum(sizes[name] for name in dict.fromkeys(step.input_names))
+            results = UNMEASURED.generated * len(step.needs)
+            size = estimate_tokens(step.description) + read + results
+            each = estimator.estimate(step.agent, size, said)
+            found.append(
+                StepEstimate(size=size, said=said, seconds=each.seconds, spread=each.spread)
+            )
+        return found
 
     def _steps(
         self, task: Task, parts: Sequence[str], staff: Staff, model: ChatModel

@@ -25,7 +25,7 @@ from celery_app.store.budgets import Budget
 from celery_app.store.journal import JournalStore
 from celery_app.worker.binding import chat_model
 from workflows.errors import InvalidTask
-from workflows.plan import CallEstimate
+from workflows.plan import UNMEASURED
 from workflows.task import (
     Priority,
     ResourceRequirements,
@@ -36,9 +36,6 @@ from workflows.task import (
 )
 from workflows.text_file import read_text
 from workflows.workflow import Workflow
-
-#: What a step is taken to need until an agent has been measured.
-_UNMEASURED = CallEstimate(prompt=500, generated=100, seconds=5.0)
 
 
 class Client:
@@ -148,7 +145,7 @@ class Client:
         plan = agent_manager().planner.plan_task_breakdown(
             task, roster=agent_manager().profiles, model=chat_model()
         )
-        price = plan.price(JournalStore(database).estimates(), otherwise=_UNMEASURED)
+        price = plan.price(JournalStore(database).estimates(), otherwise=UNMEASURED)
         return {**plan.model_dump(mode="json"), "price": {**asdict(price), "tokens": price.tokens}}
 
     def submit_graph(

@@ -7,20 +7,22 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+
+from workflows.plan import UNMEASURED, CallEstimate
 
 __all__ = ["Estimate", "Estimator", "Sample"]
 
-#: Of so many measurements the plan's own word counts as much as they do together.
+#: The plan's own word counts as much as so many measurements.
 _TRUST = 4
 #: How uncertain an estimate is that nothing supports: about nine of ten lie within half and twice it.
-_UNMEASURED = 0.45
+_SPREAD = 0.45
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One piece of work that was done: who did it, on how much text (characters), in which time."""
+    """A piece of work that was done: by whom, reading how many tokens, in which time."""
 
     agent: str
     model: str
@@ -33,7 +35,7 @@ class Estimate:
     """What something is expected to take; `spread` is the deviation of the logarithm of its seconds."""
 
     seconds: float
-    spread: float = _UNMEASURED
+    spread: float = _SPREAD
 
 
 class Estimator:
@@ -44,27 +46,45 @@ class Estimator:
 
     Args:
         samples: What was measured.
+        said: What a step of each agent is taken to need, until it is measured.
+        models: The model that each agent asks now.
     """
 
-    def __init__(self, samples: Iterable[Sample] = ()) -> None:
+    def __init__(
+        self,
+        samples: Iterable[Sample] = (),
+        said: Mapping[str, CallEstimate] | None = None,
+        models: Mapping[str, str] | None = None,
+    ) -> None:
+        self._said = said or {}
+        self._models = models or {}
         self._logs: dict[tuple[object, ...], list[float]] = defaultdict(list)
         for sample in samples:
-            measured = math.log(max(sample.seconds, 1e-3))
+            measured = _log(sample.seconds)
             for key in _keys(sample.agent, sample.model, sample.size):
                 self._logs[key].append(measured)
 
-    def estimate(self, seconds: float, agent: str, model: str = "", size: int = 0) -> Estimate:
-        """Return what work of an agent is likely to take, where the plan says `seconds`."""
-        logs = next(
-            (found for key in _keys(agent, model, size) if (found := self._logs.get(key))), []
-        )
-        said = math.log(max(seconds, 1e-3))
+    def estimate(self, agent: str, size: int = 0, seconds: float | None = None) -> Estimate:
+        """Return what work of an agent is likely to take.
+
+        Args:
+            agent: Who does it.
+            size: How many tokens it reads, about.
+            seconds: What somebody says who knows; by default what its agent is taken to need.
+        """
+        said = self._said.get(agent, UNMEASURED).seconds if seconds is None else seconds
+        keys = _keys(agent, self._models.get(agent, ""), size)
+        logs = next((found for key in keys if (found := self._logs.get(key))), None)
+        if logs is None:
+            return Estimate(said)
         weight = len(logs) + _TRUST
-        middle = (sum(logs) + _TRUST * said) / weight
-        squares = sum((each - middle) ** 2 for each in logs) + _TRUST * _UNMEASURED**2
-        return (
-            Estimate(math.exp(middle), math.sqrt(squares / weight)) if logs else Estimate(seconds)
-        )
+        middle = (sum(logs) + _TRUST * _log(said)) / weight
+        squares = sum((each - middle) ** 2 for each in logs) + _TRUST * _SPREAD**2
+        return Estimate(math.exp(middle), math.sqrt(squares / weight))
+
+
+def _log(seconds: float) -> float:
+    return math.log(max(seconds, 1e-3))
 
 
 def _keys(agent: str, model: str, size: int) -> list[tuple[object, ...]]:

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from workflows.estimates import Estimate
 from workflows.graph import TaskGraph
@@ -62,11 +62,13 @@ class TimelineItem(BaseModel):
     planned_start: float
     planned_finish: float
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def slack(self) -> float:
         """By how many seconds it may be late and delay nothing."""
         return self.latest_start - self.start
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def critical(self) -> bool:
         """Whether it has no slack (to a millionth of a second)."""
@@ -86,8 +88,8 @@ class Timeline(BaseModel):
     """The tasks of a plan in time.
 
     `begins_at` is when it began, or would. `milestones` are the likely finishes of the goals, and
-    `late` names those whose deadline is missed in more than one of ten draws, with the share of draws
-    that miss it; the deadline of everything stands there under the empty name.
+    `late` names those whose deadline is missed in too many of the draws, with the share of draws that
+    miss it; the deadline of everything stands there under the empty name.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -103,11 +105,13 @@ class Timeline(BaseModel):
     deadlines: dict[str, datetime] = Field(default_factory=dict)
     late: dict[str, float] = Field(default_factory=dict)
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def finishes_at(self) -> datetime:
         """When everything is expected to be done."""
         return self.moment(self.duration)
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def at_risk(self) -> bool:
         """Whether some deadline is likely to be missed."""
@@ -124,8 +128,10 @@ class Timeline(BaseModel):
         *,
         begins_at: datetime,
         now: datetime | None = None,
+        planned: Mapping[str, float] | None = None,
         actuals: Mapping[str, Actual] | None = None,
         deadlines: Mapping[str, datetime] | None = None,
+        risk: float = 0.1,
         draws: int = DRAWS,
     ) -> Timeline:
         """Return the timeline of tasks, given as (id, title, goal, needs, estimate).
@@ -134,8 +140,10 @@ class Timeline(BaseModel):
             tasks: What is to be done.
             begins_at: When it began, or would.
             now: The present; by default the beginning.
+            planned: The seconds that each was planned to take; by default what is estimated now.
             actuals: What has become of the tasks that have begun.
             deadlines: Of goals by their names, and of everything under the empty name.
+            risk: The share of courses that may miss a deadline before it counts as late.
             draws: How many possible courses to draw.
 
         Raises:
@@ -145,7 +153,8 @@ class Timeline(BaseModel):
         graph = TaskGraph({task_id: list(needs) for task_id, _, _, needs, _ in tasks})
         estimates = {task[0]: task[4] for task in tasks}
         clock = _Clock(begins_at, now or begins_at, actuals or {})
-        planned = _forward(graph, {key: (None, each.seconds) for key, each in estimates.items()})
+        before = planned or {key: each.seconds for key, each in estimates.items()}
+        baseline = _forward(graph, {key: (None, seconds) for key, seconds in before.items()})
         expected = clock.spans(estimates)
         earliest = _forward(graph, expected, not_before=clock.present)
         duration = max((finish for _, finish in earliest.values()), default=0.0)
@@ -162,8 +171,8 @@ class Timeline(BaseModel):
                 finish=earliest[task_id][1],
                 latest_start=latest[task_id][0],
                 latest_finish=latest[task_id][1],
-                planned_start=planned[task_id][0],
-                planned_finish=planned[task_id][1],
+                planned_start=baseline[task_id][0],
+                planned_finish=baseline[task_id][1],
             )
             for task_id, title, goal, _, estimate in tasks
         ]
@@ -175,7 +184,7 @@ class Timeline(BaseModel):
             begins_at=begins_at,
             now=clock.present,
             duration=duration,
-            planned_duration=max((finish for _, finish in planned.values()), default=0.0),
+            planned_duration=max((finish for _, finish in baseline.values()), default=0.0),
             critical_path=_critical(graph, earliest),
             likely=_likely(finishes[""]),
             milestones={goal: _likely(drawn) for goal, drawn in finishes.items() if goal},

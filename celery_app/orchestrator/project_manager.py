@@ -1,44 +1,57 @@
 """`ProjectManager`: goals become a plan, the plan becomes one graph of tasks, and its timeline is told.
 
-Invariants
-  * A goal that is reached, from just what it is made of now, is not worked on again: a run has the
-    goals that are not, and is given the results of those that are.
-  * Task ids follow from the run and the plan, so the timeline finds each task of the plan.
+The core is synchronous; its async verb is thin. The manager keeps nothing.
+
+Invariant: a goal whose result holds is not worked on again unless somebody says so: a run has the
+goals that have none, and is given the results of those that have.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
-from uuid import UUID, uuid4, uuid5
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from uuid import UUID, uuid4
 
 from agents.model import ChatModel
-from agents.planner import goal_task
-from celery_app.celery import (
-    agent_manager,
-    artifacts,
-    database,
-    guard,
-    projects,
-)
-from celery_app.handles import TaskHandle
+from celery_app.celery import agent_manager, artifacts, database, guard, projects
+from celery_app.errors import UnknownProject
 from celery_app.orchestrator import budgets
+from celery_app.orchestrator.project_run import end_of, plan_of, tasks_of, wanted
+from celery_app.orchestrator.project_timeline import estimator, timeline
 from celery_app.orchestrator.task_manager import TaskManager
 from celery_app.security.guard import Guard
-from celery_app.store.journal import JournalStore
+from celery_app.store.project_figures import Figures, ProjectFigures
+from celery_app.store.projects import Listed
 from celery_app.worker.binding import chat_model
 from workflows.artifact import ArtifactType, ProjectArtifact
 from workflows.errors import InvalidProject
-from workflows.estimates import Estimator
 from workflows.plan import Plan
-from workflows.project import Project, ProjectGoal, ProjectSpec
-from workflows.task import Task, TaskInput
-from workflows.timeline import Timeline
+from workflows.project import Project, ProjectBudget, ProjectSpec
+from workflows.project_plan import ProjectPlan
+from workflows.task import Task
 
-__all__ = ["ProjectManager"]
+__all__ = ["OnGoal", "ProjectManager", "ProjectView"]
 
 OnGoal = Callable[[str, Plan], None]
+
+_figures = ProjectFigures(database)
+
+
+class ProjectView(Mapping[UUID, Project]):
+    """All projects, as a mapping over Postgres: nothing is kept in memory."""
+
+    def __getitem__(self, project_id: UUID) -> Project:
+        try:
+            return projects.get(str(project_id))
+        except UnknownProject as unknown:
+            raise KeyError(project_id) from unknown
+
+    def __iter__(self) -> Iterator[UUID]:
+        return (listed.id for listed in projects.newest())
+
+    def __len__(self) -> int:
+        return len(projects.newest())
 
 
 class ProjectManager:
@@ -47,17 +60,31 @@ class ProjectManager:
     Args:
         permissions: Stands before everything; by default the guard of the user of this process.
         model: What plans are asked of; by default the configured servers.
+
+    Attributes:
+        projects: Every project, by id.
+        task_manager: What runs are handed in to.
     """
 
     def __init__(self, permissions: Guard | None = None, model: ChatModel | None = None) -> None:
         self.permissions = permissions or guard()
+        self.projects = ProjectView()
         self.task_manager = TaskManager(permissions=self.permissions)
         self._model = model
 
-    def create_project(
-        self, spec: ProjectSpec, inputs: Mapping[str, str], on_goal: OnGoal | None = None
+    async def create_project(
+        self, spec: ProjectSpec, inputs: Mapping[str, str] | None = None
     ) -> Project:
-        """Keep a project, its inputs and budget, and have it planned.
+        """Create a project; see `create`."""
+        return await asyncio.to_thread(self.create, spec, inputs)
+
+    def create(
+        self,
+        spec: ProjectSpec,
+        inputs: Mapping[str, str] | None = None,
+        on_goal: OnGoal | None = None,
+    ) -> Project:
+        """Keep a project with its inputs and budget, have it planned, and set up its monitoring.
 
         Args:
             spec: The project.
@@ -66,208 +93,173 @@ class ProjectManager:
 
         Raises:
             InvalidProject: There is one of that name, or an input is missing.
-            AgentError: No model answers; the project is kept and can be planned later.
+            PermissionDenied: It is not for whoever asks; so with all that follows here.
+            AgentError: No model answers; the project is kept, and `change` plans it later.
         """
-        self.permissions.require("project.change", f"project:{spec.name}")
-        _check_inputs(spec, inputs)
+        self._require_change(spec, ProjectBudget())
+        given = _checked(spec, inputs or {})
         projects.add(uuid4(), spec)
-        return self._plan(projects.get(spec.name), spec, inputs, on_goal)
+        project = projects.get(spec.name)
+        kept = self._initialize_resources(project, spec, given, ProjectBudget())
+        self._setup_monitoring(project, spec)
+        plan = self._create_project_plan(project, given, on_goal)
+        projects.change(project, spec, plan.model_copy(update={"inputs": kept}))
+        return self.get(spec.name)
 
-    def change_project(
-        self, spec: ProjectSpec, inputs: Mapping[str, str], on_goal: OnGoal | None = None
+    def change(
+        self,
+        spec: ProjectSpec,
+        inputs: Mapping[str, str] | None = None,
+        on_goal: OnGoal | None = None,
     ) -> Project:
         """Give a project another spec; plan again the goals that this touches, and no others.
+
+        Args:
+            spec: The project as it is to be; its name says which one is meant.
+            inputs: The texts of its inputs, by name; those not given stay as they are.
+            on_goal: Is told of each goal that has just been planned.
 
         Raises:
             UnknownProject: There is none of that name.
             IllegalTransition: Somebody else has changed it meanwhile.
+            AgentError: No model answers; the project stays as it is.
         """
-        self.permissions.require("project.change", f"project:{spec.name}")
-        _check_inputs(spec, inputs)
-        return self._plan(projects.get(spec.name), spec, inputs, on_goal)
+        project = self._found(spec.name, "project.change")
+        self._require_change(spec, project.resources.budget)
+        given = _checked(spec, {**self._texts(project, spec), **(inputs or {})})
+        changed = project.model_copy(update=dict(spec))
+        plan = self._create_project_plan(changed, given, on_goal)
+        kept = self._initialize_resources(project, spec, given, project.resources.budget)
+        projects.change(project, spec, plan.model_copy(update={"inputs": kept}))
+        self._setup_monitoring(project, spec)
+        return self.get(spec.name)
 
     def get(self, name: str) -> Project:
-        """Return a project as it stands, with its timeline and artifacts. Raises `UnknownProject`."""
-        self.permissions.require("project.read", f"project:{name}")
-        project = projects.get(name)
+        """Return a project by name or id as it stands, with its timeline and artifacts.
+
+        Raises:
+            UnknownProject: There is none.
+        """
+        project = self._found(name, "project.read")
         return project.model_copy(
             update={
-                "timeline": self.timeline(project),
+                "timeline": timeline(project),
                 "artifacts": artifacts.of_namespace(project.name),
             }
         )
 
-    def names(self) -> list[tuple[str, datetime]]:
-        """Return the names of the projects with when they were created, the newest first."""
-        self.permissions.require("project.read", "project:*")
-        return projects.names()
+    def figures(self, name: str) -> Figures:
+        """Return what a project has taken so far. Raises `UnknownProject`."""
+        return _figures.of(self._found(name, "project.read").id)
 
-    def run(self, name: str, goals: Sequence[str] = ()) -> TaskHandle:
-        """Start the work on all goals that are not reached, or on those that are named.
+    def newest(self) -> list[Listed]:
+        """Return all projects in short, the newest first."""
+        self.permissions.require("project.read", "project:*")
+        return projects.newest()
+
+    def run(self, name: str, goals: Sequence[str] = ()) -> UUID:
+        """Start the work on all goals that have no result, or on those that are named.
+
+        Returns:
+            The id of the run, which is a task that holds all others.
 
         Raises:
             InvalidProject: It has no plan, or nothing is left to do.
             IllegalTransition: A run works on one of the goals already.
         """
-        self.permissions.require("project.change", f"project:{name}")
-        project = projects.get(name)
-        if project.plan is None:
-            raise InvalidProject(
-                f"project {project.name} has no plan yet: `ai-agent project plan {project.name}`"
-            )
-        wanted = [goal for goal in project.spec.order() if goal in (goals or _unreached(project))]
-        for goal in goals:
-            project.spec.goal(goal)
-        if not wanted:
-            raise InvalidProject(f"all goals of project {project.name} are reached")
+        project = self._found(name, "project.change")
+        plan_of(project)
+        chosen = wanted(project, goals)
         run = uuid4()
-        graph = Task(
-            id=run,
-            description=project.description,
-            subtasks=[task for goal in wanted for task in self._tasks(project, goal, wanted, run)],
-            project=project.name,
-            metadata={"title": f"project {project.name}"},
-        )
-        projects.begin(project, str(run), wanted)
-        return TaskHandle(self.task_manager.submit(graph), self.task_manager)
+        tasks = tasks_of(project, chosen, run, agent_manager().planner, self._text)
+        projects.begin(project, str(run), {goal: str(end_of(run, goal)) for goal in chosen})
+        try:
+            return self.task_manager.submit(
+                Task(
+                    id=run,
+                    description=project.description,
+                    subtasks=tasks,
+                    project=project.name,
+                    metadata={"title": f"project {project.name}"},
+                )
+            )
+        except Exception:
+            projects.release(project, str(run))
+            raise
 
     def accept(self, name: str, goal: str) -> None:
         """Accept the result of a goal that only people can judge. Raises `IllegalTransition`."""
-        self.permissions.require("project.change", f"project:{name}")
-        projects.accept(projects.get(name), goal, self.permissions.name)
+        project = self._found(name, "project.change")
+        projects.accept(project, project.goal(goal).name, self.permissions.name)
 
-    def timeline(self, project: Project, now: datetime | None = None) -> Timeline | None:
-        """Return a project's plan in time, as it stands; None while it has no plan."""
-        if project.plan is None:
-            return None
-        actuals = projects.actuals(_names(project))
-        begun = [actual.started_at for actual in actuals.values() if actual.started_at is not None]
-        present = now or datetime.now(UTC)
-        deadlines = {goal.name: goal.deadline for goal in project.goals if goal.deadline}
-        if project.spec.deadline:
-            deadlines[""] = project.spec.deadline
-        return project.plan.timeline(
-            begins_at=min(begun, default=present),
-            now=present,
-            said=JournalStore(database).estimates(),
-            estimator=Estimator(projects.samples()),
-            actuals=actuals,
-            deadlines=deadlines,
-        )
+    def _found(self, name: str, action: str) -> Project:
+        """Return a project that whoever asks may do this to."""
+        project = projects.get(name)
+        self.permissions.require(action, f"project:{project.name}")
+        return project
 
-    def artifact(self, name: str, artifact: str) -> tuple[ProjectArtifact, bytes]:
-        """Return the newest artifact of a name, and its content. Raises `UnknownArtifact`."""
-        self.permissions.require("project.read", f"project:{name}")
-        found = artifacts.newest(name, artifact)
-        return found, artifacts.read(found)
-
-    def _plan(
-        self,
-        project: Project,
-        spec: ProjectSpec,
-        inputs: Mapping[str, str],
-        on_goal: OnGoal | None,
-    ) -> Project:
+    def _require_change(self, spec: ProjectSpec, before: ProjectBudget) -> None:
+        self.permissions.require("project.change", f"project:{spec.name}")
         self.permissions.require("task.submit", "agent:planner")
-        kept = {each.name: each.sha256 for each in reversed(artifacts.of_namespace(spec.name))}
-        for name in spec.inputs:
-            content = inputs[name].encode()
-            if kept.get(name) != hashlib.sha256(content).hexdigest():
-                artifacts.put(spec.name, name, content, ArtifactType.TEXT)
-        self._set_budget(spec)
-        plan = agent_manager().planner.create_project_plan(
-            project.model_copy(update={"spec": spec}),
-            inputs,
-            roster=agent_manager().profiles,
-            model=self._model or chat_model(),
-            on_goal=on_goal,
-        )
-        projects.change(project, spec, plan)
-        return self.get(spec.name)
+        if spec.resources.budget != before:
+            self.permissions.require("budget.change", f"project:{spec.name}")
 
-    def _set_budget(self, spec: ProjectSpec) -> None:
+    def _initialize_resources(
+        self, project: Project, spec: ProjectSpec, inputs: Mapping[str, str], before: ProjectBudget
+    ) -> dict[str, UUID]:
+        """Keep the inputs and set the budget; return the artifacts that the inputs are, by name."""
         limits = spec.resources.budget
-        if limits.tokens or limits.model_calls or limits.seconds:
+        if limits != before:
             budgets.set_limits(
                 f"project:{spec.name}",
                 tokens=limits.tokens,
                 calls=limits.model_calls,
                 seconds=limits.seconds,
             )
+        kept = self._kept_inputs(project, spec)
+        found: dict[str, UUID] = {}
+        for name, text in inputs.items():
+            content = text.encode()
+            known = kept.get(name)
+            if known is None or known.sha256 != hashlib.sha256(content).hexdigest():
+                known = artifacts.put(spec.name, name, content, ArtifactType.TEXT)
+            found[name] = known.id
+        return found
 
-    def _tasks(self, project: Project, name: str, wanted: Sequence[str], run: UUID) -> list[Task]:
-        """Return the tasks of a goal in a run: its steps, and where they end."""
-        goal = project.spec.goal(name)
-        known = {each: self._text(project.name, each) for each in project.spec.inputs_of(goal)}
-        before = [_end_id(run, each) for each in goal.needs if each in wanted]
-        reached = [
-            TaskInput(name=each, text=self._text(project.name, each))
-            for each in goal.needs
-            if each not in wanted
-        ]
-        assert project.plan is not None
-        plan = project.plan.goals[name].plan
-        parent = goal_task(project.spec, goal, _goal_id(run, name), known)
-        steps = agent_manager().planner.subtasks(plan, parent)
-        first = [number for number in plan.graph().roots]
-        for number, step in enumerate(steps, start=1):
-            step.parent_task = None
-            step.deadline = goal.deadline or project.spec.deadline
-            if number in first:
-                step.dependencies = before
-                step.inputs = [*step.inputs, *reached]
-        ends = [steps[number - 1].id for number in plan.graph().sinks]
-        return [*steps, _end(project, goal, run, ends)]
+    def _create_project_plan(
+        self, project: Project, inputs: Mapping[str, str], on_goal: OnGoal | None
+    ) -> ProjectPlan:
+        return agent_manager().planner.create_project_plan(
+            project,
+            inputs,
+            roster=agent_manager().profiles,
+            model=self._model or chat_model(),
+            estimator=estimator(),
+            on_goal=on_goal,
+        )
 
-    def _text(self, namespace: str, name: str) -> str:
-        return artifacts.read(artifacts.newest(namespace, name)).decode()
+    def _setup_monitoring(self, project: Project, spec: ProjectSpec) -> None:
+        _figures.watch(project.id, spec.alerts)
+
+    def _texts(self, project: Project, spec: ProjectSpec) -> dict[str, str]:
+        kept = self._kept_inputs(project, spec)
+        return {name: artifacts.read(kept[name]).decode() for name in kept}
+
+    def _kept_inputs(self, project: Project, spec: ProjectSpec) -> dict[str, ProjectArtifact]:
+        """Return those inputs that are there: of the present plan, or else the newest of their name."""
+        if project.plan is not None:
+            ids = project.plan.inputs
+            return {name: artifacts.get(ids[name]) for name in spec.inputs if name in ids}
+        newest = {each.name: each for each in reversed(artifacts.of_namespace(spec.name))}
+        return {name: newest[name] for name in spec.inputs if name in newest}
+
+    def _text(self, artifact_id: UUID) -> str:
+        return artifacts.read(artifacts.get(artifact_id)).decode()
 
 
-def _check_inputs(spec: ProjectSpec, inputs: Mapping[str, str]) -> None:
+def _checked(spec: ProjectSpec, inputs: Mapping[str, str]) -> dict[str, str]:
+    """Return the texts of just the inputs that a project has. Raises `InvalidProject`."""
     for name in spec.inputs:
         if name not in inputs:
             raise InvalidProject(f"project {spec.name} needs the input {name}: give its text")
-
-
-def _unreached(project: Project) -> list[str]:
-    done = ("reached", "to-accept", "running")
-    return [
-        goal.name
-        for goal in project.goals
-        if goal.name not in project.standings or project.standings[goal.name].state not in done
-    ]
-
-
-def _goal_id(run: UUID, goal: str) -> UUID:
-    return uuid5(run, f"goal:{goal}")
-
-
-def _end_id(run: UUID, goal: str) -> UUID:
-    return uuid5(run, f"end:{goal}")
-
-
-def _end(project: Project, goal: ProjectGoal, run: UUID, ends: Sequence[UUID]) -> Task:
-    return Task(
-        id=_end_id(run, goal.name),
-        description=goal.description,
-        task="project.goal",
-        kwargs={"project": str(project.id), "goal": goal.name},
-        dependencies=list(ends),
-        deadline=goal.deadline or project.spec.deadline,
-        metadata={"title": goal.name},
-    )
-
-
-def _names(project: Project) -> dict[str, str]:
-    """Return what the tasks of a project's runs are called in its plan, by their ids."""
-    found: dict[str, str] = {}
-    assert project.plan is not None
-    for goal, standing in project.standings.items():
-        if standing.run is None:
-            continue
-        found[str(_end_id(standing.run, goal))] = goal
-        plan = project.plan.goals[goal].plan
-        for number in range(1, len(plan.steps) + 1):
-            task = uuid5(_goal_id(standing.run, goal), f"{plan.version}:{number}")
-            found[str(task)] = f"{goal}/{number}"
-    return found
+    return {name: inputs[name] for name in spec.inputs}

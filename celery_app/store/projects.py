@@ -2,12 +2,14 @@
 
 Invariants
   * A change is made to the revision that was read, or refused: of two people one is told that he is late.
-  * A goal's standing belongs to the digest of what its plan was made of; planned anew, it is open again.
+  * A goal's standing belongs to the digest of what its plan was made of; planned anew, it is open again,
+    and so is what was made of its result.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -17,21 +19,35 @@ from sqlalchemy import Connection, text
 from celery_app.errors import UnknownProject
 from celery_app.postgres.connection import Database
 from workflows.errors import IllegalTransition, InvalidProject
-from workflows.estimates import Sample
-from workflows.project import GoalStanding, Project, ProjectPlan, ProjectSpec
-from workflows.timeline import Actual
+from workflows.project import GoalStanding, Project, ProjectSpec
+from workflows.project_plan import ProjectPlan
 
-__all__ = ["ProjectStore"]
+__all__ = ["Listed", "ProjectStore"]
 
-_STANDINGS = {"succeeded": "done", "failed": "failed", "cancelled": "failed", "running": "running"}
+#: Seconds after which a run that is not there yet never will be.
+_BEGINS_WITHIN = 60
 
-#: A goal whose run has ended without reaching it has failed.
-_GOALS = """
+#: A goal whose last task has ended without reaching it has failed.
+_OVER = "('succeeded', 'failed', 'cancelled', 'skipped')"
+_GOALS = f"""
     SELECT g.project_id, g.name, g.run_id, g.checks, g.accepted_by, g.reached_at,
-           CASE WHEN g.state = 'running' AND t.state IN ('succeeded', 'failed', 'cancelled', 'skipped')
-                THEN 'failed' ELSE g.state END AS state
-      FROM goal g LEFT JOIN task t ON t.id = g.run_id WHERE g.project_id = :id
+           CASE WHEN g.state = 'running' AND t.state IN {_OVER} THEN 'failed' ELSE g.state END AS state
+      FROM goal g LEFT JOIN task t ON t.id = g.task_id WHERE g.project_id = :id
 """
+_FRESH = "checks = NULL, accepted_by = NULL, reached_at = NULL, risk = NULL"
+_OPEN = f"state = 'open', run_id = NULL, task_id = NULL, {_FRESH}"
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A project in a list: how many of its goals are reached, and what is told of its deadline."""
+
+    id: UUID
+    name: str
+    created_at: datetime
+    goals: int
+    reached: int
+    risk: str | None
 
 
 class ProjectStore:
@@ -71,43 +87,54 @@ class ProjectStore:
         spec = ProjectSpec.model_validate(self._vault.unpack(row.spec, "project.spec", row.id))
         plan = self._vault.unpack(row.plan, "project.plan", row.id)
         goals = self.database.rows(_GOALS, id=row.id)
+        runs = self.database.rows(
+            "SELECT run_id FROM project_run WHERE project_id = :id ORDER BY begun_at", id=row.id
+        )
         return Project(
+            **dict(spec),
             id=UUID(row.id),
-            name=spec.name,
-            description=spec.description,
-            goals=spec.goals,
-            resources=spec.resources,
-            spec=spec,
             plan=None if plan is None else ProjectPlan.model_validate(plan),
             standings={goal.name: self._standing(row.id, goal) for goal in goals},
+            runs=[UUID(run.run_id) for run in runs],
             revision=row.revision,
             created_at=row.created_at,
         )
 
-    def _standing(self, project_id: str, row: Any) -> GoalStanding:
-        checks = self._vault.unpack(row.checks, "goal.checks", project_id, row.name)
-        return GoalStanding(
-            state=row.state,
-            checks=checks or {},
-            accepted_by=row.accepted_by,
-            run=row.run_id,
-            reached_at=row.reached_at,
+    def newest(self) -> list[Listed]:
+        """Return all projects in short, the newest first."""
+        rows = self.database.rows(
+            """
+            SELECT p.id, p.name, p.created_at, count(g.name) AS goals,
+                   count(*) FILTER (WHERE g.state = 'reached') AS reached,
+                   coalesce(p.risk, min(g.risk)) AS risk
+              FROM project p LEFT JOIN goal g ON g.project_id = p.id
+             GROUP BY p.id ORDER BY p.created_at DESC
+            """
         )
+        return [Listed(**{**row._asdict(), "id": UUID(row.id)}) for row in rows]
 
-    def names(self) -> list[tuple[str, datetime]]:
-        """Return the names of all projects with when they were created, the newest first."""
-        rows = self.database.rows("SELECT name, created_at FROM project ORDER BY created_at DESC")
-        return [(row.name, row.created_at) for row in rows]
-
-    def change(self, project: Project, spec: ProjectSpec, plan: ProjectPlan | None) -> int:
+    def change(self, project: Project, spec: ProjectSpec, plan: ProjectPlan) -> int:
         """Keep another spec and plan of a project as it was read; return its new revision.
 
-        Goals whose digest is another one are open again, and those that are no more are forgotten.
+        Goals whose digest is another one are open again with those that follow from them, and goals
+        that are no more are forgotten.
 
         Raises:
             IllegalTransition: Somebody else has changed it meanwhile.
         """
-        digests = {name: goal.digest for name, goal in plan.goals.items()} if plan else {}
+        values = {
+            "id": str(project.id),
+            "revision": project.revision,
+            "spec": self._vault.pack(spec.model_dump(mode="json"), "project.spec", project.id),
+            "plan": self._vault.pack(plan.model_dump(mode="json"), "project.plan", project.id),
+        }
+        digests = {name: goal.digest for name, goal in plan.goals.items()}
+        before = project.plan.goals if project.plan else {}
+        changed = [
+            name
+            for name, digest in digests.items()
+            if name not in before or before[name].digest != digest
+        ]
 
         def work(connection: Connection) -> int:
             row = connection.execute(
@@ -118,55 +145,75 @@ class ProjectStore:
                      WHERE id = :id AND revision = :revision RETURNING revision
                     """
                 ),
-                {
-                    "id": str(project.id),
-                    "revision": project.revision,
-                    "spec": self._vault.pack(
-                        spec.model_dump(mode="json"), "project.spec", project.id
-                    ),
-                    "plan": None
-                    if plan is None
-                    else self._vault.pack(plan.model_dump(mode="json"), "project.plan", project.id),
-                },
+                values,
             ).first()
             if row is None:
                 raise IllegalTransition(
                     f"project {project.name} has just been changed by somebody else: look at it again"
                 )
             _keep_goals(connection, str(project.id), digests)
+            _reopen(connection, str(project.id), {*changed, *spec.following(changed)})
             return int(row.revision)
 
         return self.database.transaction(work)
 
-    def begin(self, project: Project, run_id: str, goals: list[str]) -> None:
-        """Note which run works on some goals.
+    def begin(self, project: Project, run_id: str, ends: Mapping[str, str]) -> None:
+        """Note which run works on some goals; what follows from them is open again.
+
+        Args:
+            project: The project, as it was read.
+            run_id: The run.
+            ends: The task that is the end of each goal, by the goal's name.
 
         Raises:
-            IllegalTransition: Another run works on one of them.
+            IllegalTransition: Another run works on one of them, or the project was changed meanwhile.
         """
 
         def work(connection: Connection) -> None:
             taken = connection.execute(
                 text(
-                    """
-                    UPDATE goal SET state = 'running', run_id = :run, checks = NULL, accepted_by = NULL,
-                           reached_at = NULL
-                     WHERE project_id = :id AND name = ANY (:goals) AND
-                           (state <> 'running' OR run_id = :run OR EXISTS (
-                               SELECT 1 FROM task WHERE task.id = goal.run_id
-                                  AND task.state IN ('succeeded', 'failed', 'cancelled', 'skipped')))
-                    RETURNING name
+                    f"""
+                    UPDATE goal SET state = 'running', {_FRESH}, run_id = :run, task_id = f.task_id,
+                           begun_at = clock_timestamp()
+                      FROM unnest(CAST(:goals AS text[]), CAST(:ends AS text[])) AS f (name, task_id)
+                     WHERE project_id = :id AND goal.name = f.name
+                       AND (SELECT revision FROM project WHERE id = :id) = :revision
+                       AND (state <> 'running'
+                            OR EXISTS (SELECT 1 FROM task t
+                                        WHERE t.id = goal.task_id AND t.state IN {_OVER})
+                            OR begun_at < clock_timestamp() - make_interval(secs => {_BEGINS_WITHIN})
+                               AND NOT EXISTS (SELECT 1 FROM task t WHERE t.id = goal.task_id))
+                    RETURNING goal.name
                     """
                 ),
-                {"id": str(project.id), "run": run_id, "goals": goals},
+                {
+                    "id": str(project.id),
+                    "run": run_id,
+                    "goals": list(ends),
+                    "ends": list(ends.values()),
+                    "revision": project.revision,
+                },
             ).all()
-            if busy := set(goals) - {row.name for row in taken}:
+            if busy := set(ends) - {row.name for row in taken}:
                 raise IllegalTransition(
-                    f"goal {min(busy)} of project {project.name} is being worked on: "
-                    f"`ai-agent project show {project.name}` tells by which run"
+                    f"goal {min(busy)} of project {project.name} is being worked on, or was just planned "
+                    f"anew: `ai-agent project show {project.name}` tells by which run"
                 )
+            _reopen(connection, str(project.id), project.following(ends) - set(ends))
+            connection.execute(
+                text("INSERT INTO project_run (project_id, run_id) VALUES (:id, :run)"),
+                {"id": str(project.id), "run": run_id},
+            )
 
         self.database.transaction(work)
+
+    def release(self, project: Project, run_id: str) -> None:
+        """Open the goals of a run that could not be begun."""
+        self.database.rows(
+            f"UPDATE goal SET {_OPEN} WHERE project_id = :id AND run_id = :run",
+            id=str(project.id),
+            run=run_id,
+        )
 
     def close(
         self, project_id: str, goal: str, run_id: str, state: str, checks: Mapping[str, bool | None]
@@ -175,7 +222,7 @@ class ProjectStore:
         row = self.database.row(
             """
             UPDATE goal SET state = :state, checks = :checks, reached_at = clock_timestamp()
-             WHERE project_id = :id AND name = :goal AND run_id = :run RETURNING name
+             WHERE project_id = :id AND name = :goal AND run_id = :run AND state <> 'open' RETURNING name
             """,
             id=project_id,
             goal=goal,
@@ -201,45 +248,20 @@ class ProjectStore:
             by=by,
         )
         if row is None:
-            state = project.standings[goal].state if goal in project.standings else "not planned"
             raise IllegalTransition(
-                f"goal {goal} of project {project.name} waits for nobody: it is {state}"
+                f"goal {goal} of project {project.name} waits for nobody: it is "
+                f"{project.standing(goal).state}"
             )
 
-    def actuals(self, names: Mapping[str, str]) -> dict[str, Actual]:
-        """Return what has become of tasks.
-
-        Args:
-            names: What each is called, by its task id.
-        """
-        rows = self.database.rows(
-            "SELECT id, state, started_at, finished_at FROM task WHERE id = ANY (:ids)",
-            ids=list(names),
+    def _standing(self, project_id: str, row: Any) -> GoalStanding:
+        checks = self._vault.unpack(row.checks, "goal.checks", project_id, row.name)
+        return GoalStanding(
+            state=row.state,
+            checks=checks or {},
+            accepted_by=row.accepted_by,
+            run=row.run_id,
+            reached_at=row.reached_at,
         )
-        return {
-            names[row.id]: Actual(
-                standing=_STANDINGS[row.state],
-                started_at=row.started_at,
-                finished_at=row.finished_at,
-            )
-            for row in rows
-            if row.state in _STANDINGS and row.started_at is not None
-        }
-
-    def samples(self, limit: int = 2000) -> list[Sample]:
-        """Return how long the work of agents took, the newest first."""
-        rows = self.database.rows(
-            """
-            SELECT t.agent, max(c.model) AS model, sum(c.prompt_tokens) AS size, sum(c.seconds) AS seconds
-              FROM task t JOIN model_call c ON c.task_id = t.id
-             WHERE t.state = 'succeeded' AND t.name = 'task.run' AND t.agent IS NOT NULL
-             GROUP BY t.id, t.agent, t.finished_at ORDER BY t.finished_at DESC LIMIT :limit
-            """,
-            limit=limit,
-        )
-        return [
-            Sample(row.agent, row.model or "", row.size or 0, float(row.seconds)) for row in rows
-        ]
 
 
 def _keep_goals(connection: Connection, project_id: str, digests: Mapping[str, str]) -> None:
@@ -252,11 +274,16 @@ def _keep_goals(connection: Connection, project_id: str, digests: Mapping[str, s
             text(
                 """
                 INSERT INTO goal (project_id, name, digest) VALUES (:id, :name, :digest)
-                ON CONFLICT (project_id, name) DO UPDATE
-                   SET digest = excluded.digest, state = 'open', run_id = NULL, checks = NULL,
-                       accepted_by = NULL, reached_at = NULL
-                 WHERE goal.digest <> excluded.digest
+                ON CONFLICT (project_id, name) DO UPDATE SET digest = excluded.digest
                 """
             ),
             {"id": project_id, "name": name, "digest": digest},
         )
+
+
+def _reopen(connection: Connection, project_id: str, goals: Collection[str]) -> None:
+    """Let goals be open; a run that works on one writes nothing of it any more."""
+    connection.execute(
+        text(f"UPDATE goal SET {_OPEN} WHERE project_id = :id AND name = ANY (:goals)"),
+        {"id": project_id, "goals": list(goals)},
+    )

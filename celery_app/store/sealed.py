@@ -64,7 +64,7 @@ SEALED = (
     *_columns("run", ["id"], "context", "inputs", "event"),
     *_columns("project", ["id"], "spec", "plan"),
     *_columns("goal", ["project_id", "name"], "checks"),
-    *_columns("content", ["id"], "body"),
+    *_columns("content", ["id"], "secret"),
     *_columns("artifact", ["id"], "origin"),
     *_columns("approval", ["task_id"], "question", "late_result", "late_error"),
     *_columns("trigger", ["workflow", "id"], "body", "error"),

@@ -1,13 +1,12 @@
 """`project.goal`: where the steps of a goal end. Its result is checked, and kept as an artifact.
 
 Invariant: the artifact and the goal's standing follow from the task and its inputs, so that doing it
-twice keeps one artifact; a run that no longer is the goal's writes nothing.
+twice keeps one artifact; a run that no longer is the goal's writes nothing of how it stands.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -19,10 +18,15 @@ from celery_app.errors import TaskFailed
 from celery_app.store.records import TaskRecord
 from celery_app.worker.execution import this_execution
 from celery_app.worker.tools import text_of, title_of
-from workflows.artifact import ArtifactType
+from workflows.artifact import content_of
 from workflows.errors import IllegalTransition
 
-__all__ = ["reach"]
+__all__ = ["artifact_id", "reach"]
+
+
+def artifact_id(task_id: UUID | str) -> UUID:
+    """Return the id of the artifact that a goal's last task keeps."""
+    return uuid5(UUID(str(task_id)), "artifact")
 
 
 @shared_task(name="project.goal")
@@ -30,26 +34,23 @@ def reach(project: str, goal: str) -> Any:
     """Check what the steps of a goal gave, keep it, and note how the goal stands.
 
     Raises:
-        IllegalTransition: Another run works on the goal by now.
+        IllegalTransition: Another run works on the goal by now, or none.
         TaskFailed: The result is not as the goal's acceptance checks say.
     """
     claim = this_execution().claim
     found = projects.get(project)
-    standing = found.standings.get(goal)
-    if standing is None or str(standing.run) != claim.root_id:
-        raise IllegalTransition(
-            f"goal {goal} of project {found.name} is not worked on by run {claim.root_id}"
-        )
+    if str(found.standing(goal).run) != claim.root_id:
+        raise _not_ours(found.name, goal, claim.root_id)
     records = store.inputs_of(claim.id)
     result = _together(records)
-    checks = {str(check): check.holds(result) for check in found.spec.goal(goal).acceptance}
-    content, type_ = _content(result)
+    checks = {str(check): check.holds(result) for check in found.goal(goal).acceptance}
+    content, kind = content_of(result)
     artifacts.put(
         found.name,
         goal,
         content,
-        type_,
-        id=uuid5(UUID(claim.id), goal),
+        kind,
+        id=artifact_id(claim.id),
         run=claim.root_id,
         task=claim.id,
         inputs={title_of(each): _hash(text_of(each)) for each in records},
@@ -57,7 +58,8 @@ def reach(project: str, goal: str) -> Any:
     crash_point("after-artifact")
     missed = [check for check, holds in checks.items() if holds is False]
     state = "failed" if missed else "to-accept" if None in checks.values() else "reached"
-    projects.close(str(found.id), goal, claim.root_id, state, checks)
+    if not projects.close(str(found.id), goal, claim.root_id, state, checks):
+        raise _not_ours(found.name, goal, claim.root_id)
     if missed:
         more = f" (and {len(missed) - 1} more)" if len(missed) > 1 else ""
         raise TaskFailed(
@@ -66,17 +68,15 @@ def reach(project: str, goal: str) -> Any:
     return result
 
 
+def _not_ours(project: str, goal: str, run_id: str) -> IllegalTransition:
+    return IllegalTransition(f"goal {goal} of project {project} is not worked on by run {run_id}")
+
+
 def _together(records: list[TaskRecord]) -> Any:
     """Return the result of the one last step, or those of several under their titles."""
     if len(records) == 1:
         return records[0].result
     return "\n\n".join(f"## {title_of(record)}\n\n{text_of(record)}" for record in records)
-
-
-def _content(result: Any) -> tuple[bytes, ArtifactType]:
-    if isinstance(result, str):
-        return result.encode(), ArtifactType.TEXT
-    return json.dumps(result, ensure_ascii=False, indent=2).encode(), ArtifactType.JSON
 
 
 def _hash(text: str) -> str:

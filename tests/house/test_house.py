@@ -30,8 +30,13 @@ SPECIFICATION_NAMES = {
     "workflows.state": ["StateManager", "StepStatus"],
     "workflows": ["Workflow", "WorkflowStep", "WorkflowTrigger", "ErrorHandlingConfig",
                   "WorkflowInstance", "StepStatus", "WorkflowError"],
-    "celery_app": ["TaskManager", "PriorityQueue", "Client", "WorkflowEngine", "app"],
+    "workflows.project": ["Project", "ProjectSpec", "ProjectGoal", "ProjectResources"],
+    "workflows.project_plan": ["ProjectPlan"],
+    "workflows.artifact": ["ProjectArtifact"],
+    "workflows.timeline": ["Timeline"],
+    "celery_app": ["TaskManager", "PriorityQueue", "Client", "WorkflowEngine", "ProjectManager", "app"],
     "agents": ["AgentManager", "AgentType"],
+    "agents.planner": ["PlannerAgent"],
 }  # fmt: skip
 
 
