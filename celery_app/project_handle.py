@@ -89,7 +89,7 @@ class ProjectHandle:
             content = path.read_bytes()
         except OSError as error:
             raise InvalidProject(f"{path} cannot be read: {error.strerror}") from error
-        return self._artifacts.add(self.name, name or path.name, content)
+        return self._artifacts.add(self.name, name or path.name, content, path.name)
 
 
 def read_project(path: Path) -> tuple[ProjectSpec, dict[str, str]]:

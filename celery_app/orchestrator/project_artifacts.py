@@ -35,15 +35,23 @@ class ProjectArtifacts:
         """Return the artifacts of a project, the newest first. Raises `UnknownProject`."""
         return artifacts.of_namespace(self._namespace(project, "project.read"))
 
-    def add(self, project: str, name: str, content: bytes) -> ProjectArtifact:
-        """Keep a content as an artifact of a project; its name and what stands in it say its type.
+    def add(
+        self, project: str, name: str, content: bytes, file: str | None = None
+    ) -> ProjectArtifact:
+        """Keep a content as an artifact of a project.
+
+        Args:
+            project: The project.
+            name: The artifact's name.
+            content: What is kept.
+            file: The name of the file that it was in, which tells its type; by default as `name`.
 
         Raises:
             UnknownProject: There is no such project.
             InvalidTask: It is too large.
         """
         namespace = self._namespace(project, "project.change")
-        return artifacts.put(namespace, name, content, type_of(name, content))
+        return artifacts.put(namespace, name, content, type_of(file or name, content))
 
     def _namespace(self, project: str, action: str) -> str:
         name = projects.get(project).name
