@@ -34,7 +34,7 @@ def by_networkx(graph: Graph) -> tuple[float, dict[str, float], dict[str, float]
 
     The longest ways are found by networkx, over edges that are as long as what they lead away from.
     """
-    found = nx.DiGraph()
+    found: nx.DiGraph[object] = nx.DiGraph()
     for task, (seconds, needs) in graph.items():
         found.add_edge(task, "end", weight=seconds)
         found.add_edge("begin", task, weight=0)

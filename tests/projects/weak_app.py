@@ -10,7 +10,7 @@ from celery_app.worker import goals
 __all__ = ["app"]
 
 
-def _another(_: UUID | str) -> UUID:
+def _another(task_id: UUID | str) -> UUID:
     return uuid4()
 
 
