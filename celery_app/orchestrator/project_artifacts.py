@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from celery_app.celery import artifacts, projects
+from celery_app.celery import artifacts
+from celery_app.orchestrator.project_access import found
 from celery_app.security.guard import Guard
 from workflows.artifact import ProjectArtifact, type_of
 
@@ -27,13 +28,13 @@ class ProjectArtifacts:
             UnknownArtifact: It has none of that name.
             Unsealed: The content was altered, or its file is gone.
         """
-        namespace = self._namespace(project, "project.read")
-        found = artifacts.newest(namespace, name)
-        return found, artifacts.read(found)
+        namespace = found(self.permissions, project, "project.read").name
+        newest = artifacts.newest(namespace, name)
+        return newest, artifacts.read(newest)
 
     def all(self, project: str) -> list[ProjectArtifact]:
         """Return the artifacts of a project, the newest first. Raises `UnknownProject`."""
-        return artifacts.of_namespace(self._namespace(project, "project.read"))
+        return artifacts.of_namespace(found(self.permissions, project, "project.read").name)
 
     def add(
         self, project: str, name: str, content: bytes, file: str | None = None
@@ -50,10 +51,5 @@ class ProjectArtifacts:
             UnknownProject: There is no such project.
             InvalidTask: It is too large.
         """
-        namespace = self._namespace(project, "project.change")
+        namespace = found(self.permissions, project, "project.change").name
         return artifacts.put(namespace, name, content, type_of(file or name, content))
-
-    def _namespace(self, project: str, action: str) -> str:
-        name = projects.get(project).name
-        self.permissions.require(action, f"project:{name}")
-        return name

@@ -18,6 +18,7 @@ from agents.planner import staff_of
 from celery_app.celery import agent_manager, artifacts, database, guard, projects
 from celery_app.errors import UnknownProject
 from celery_app.orchestrator import budgets
+from celery_app.orchestrator.project_access import found
 from celery_app.orchestrator.project_run import end_of, plan_of, tasks_of, wanted
 from celery_app.orchestrator.project_timeline import deadlines_of, estimator, timeline
 from celery_app.orchestrator.task_manager import TaskManager
@@ -125,7 +126,7 @@ class ProjectManager:
             IllegalTransition: Somebody else has changed it meanwhile.
             AgentError: No model answers; the project stays as it is.
         """
-        project = self._found(spec.name, "project.change")
+        project = found(self.permissions, spec.name, "project.change")
         self._require_change(spec, project.resources.budget)
         given = _checked(spec, {**self._texts(project, spec), **(inputs or {})})
         changed = project.model_copy(update=dict(spec))
@@ -141,7 +142,7 @@ class ProjectManager:
         Raises:
             UnknownProject: There is none.
         """
-        project = self._found(name, "project.read")
+        project = found(self.permissions, name, "project.read")
         return project.model_copy(
             update={
                 "timeline": timeline(project),
@@ -151,7 +152,7 @@ class ProjectManager:
 
     def figures(self, name: str) -> Figures:
         """Return what a project has taken so far. Raises `UnknownProject`."""
-        return _figures.of(self._found(name, "project.read").id)
+        return _figures.of(found(self.permissions, name, "project.read").id)
 
     def newest(self) -> list[Listed]:
         """Return all projects in short, the newest first."""
@@ -168,7 +169,7 @@ class ProjectManager:
             InvalidProject: It has no plan, or nothing is left to do.
             IllegalTransition: A run works on one of the goals already.
         """
-        project = self._found(name, "project.change")
+        project = found(self.permissions, name, "project.change")
         plan_of(project)
         chosen = wanted(project, goals)
         run = uuid4()
@@ -190,14 +191,8 @@ class ProjectManager:
 
     def accept(self, name: str, goal: str) -> None:
         """Accept the result of a goal that only people can judge. Raises `IllegalTransition`."""
-        project = self._found(name, "project.change")
+        project = found(self.permissions, name, "project.change")
         projects.accept(project, project.goal(goal).name, self.permissions.name)
-
-    def _found(self, name: str, action: str) -> Project:
-        """Return a project that whoever asks may do this to."""
-        project = projects.get(name)
-        self.permissions.require(action, f"project:{project.name}")
-        return project
 
     def _require_change(self, spec: ProjectSpec, before: ProjectBudget) -> None:
         self.permissions.require("project.change", f"project:{spec.name}")
@@ -218,14 +213,14 @@ class ProjectManager:
                 seconds=limits.seconds,
             )
         kept = self._kept_inputs(project, spec)
-        found: dict[str, UUID] = {}
+        ids: dict[str, UUID] = {}
         for name, text in inputs.items():
             content = text.encode()
             known = kept.get(name)
             if known is None or known.sha256 != hashlib.sha256(content).hexdigest():
                 known = artifacts.put(spec.name, name, content, ArtifactType.TEXT)
-            found[name] = known.id
-        return found
+            ids[name] = known.id
+        return ids
 
     def _create_project_plan(
         self, project: Project, inputs: Mapping[str, str], on_goal: OnGoal | None
