@@ -74,7 +74,10 @@ def position_of_now(timeline: Timeline, width: int) -> int | None:
 
 def legend() -> str:
     """Return what the signs mean."""
-    return "█ done  ▓ running  ━ planned, the end waits for it (*)  ─ planned  ◇ goal  ◆ reached  x failed"
+    return (
+        "█ done  ▓ running  ━ planned, the end waits for it (*)  ─ planned  "
+        "◇ goal  ◆ reached  x to do again"
+    )
 
 
 def _in_order(timeline: Timeline) -> Callable[[TimelineItem], tuple[float, str, bool, float, str]]:

@@ -13,7 +13,7 @@ from workflows.timeline import Timeline, TimelineItem
 __all__ = ["gantt_svg"]
 
 _ROW, _LABELS, _CHART, _NOTES, _TOP = 24, 250, 620, 90, 56
-_LONGEST = 36
+_LONGEST = 32
 _STYLE = """
 .paper { fill: #ffffff } text { fill: #202124; font: 12px system-ui, sans-serif }
 .faint { fill: #5f6368; font-size: 11px } .grid { stroke: #dadce0 } .goal { font-weight: 600 }
@@ -43,7 +43,7 @@ def gantt_svg(timeline: Timeline, title: str) -> str:
             "role": "img",
         },
     )
-    ElementTree.SubElement(picture, "title").text = title
+    ElementTree.SubElement(picture, "title").text = _clean(title)
     ElementTree.SubElement(picture, "style").text = _STYLE
     _shape(picture, "rect", "paper", width=width, height=height)
     _text(picture, 16, 24, title, "goal")
@@ -121,7 +121,7 @@ def _draw_row(
     kind = f"{item.standing} critical" if item.id in timeline.critical_path else item.standing
     label = _text(picture, 16 if milestone else 28, middle + 4, _cut(item.title), "")
     label.set("class", "goal" if milestone else "")
-    ElementTree.SubElement(label, "title").text = f"{item.id}: {item.title}"
+    ElementTree.SubElement(label, "title").text = _clean(f"{item.id}: {item.title}")
     if milestone:
         points = (
             f"{right - 7},{middle} {right},{middle - 7} {right + 7},{middle} {right},{middle + 7}"
@@ -135,7 +135,7 @@ def _draw_row(
         if item.slack > 0:
             end = _LABELS + item.latest_finish * scale
             _shape(picture, "line", "slack", x1=right, x2=end, y1=middle, y2=middle)
-    ElementTree.SubElement(shape, "title").text = _told(item)
+    ElementTree.SubElement(shape, "title").text = _clean(_told(item))
     note = span_of(item.finish) if milestone else span_of(item.finish - item.start)
     _text(picture, _LABELS + _CHART + 14, middle + 4, note, "faint")
 
@@ -153,7 +153,7 @@ def _draw_legend(picture: ElementTree.Element, top: float) -> None:
     known = (
         ("done", "done"),
         ("running", "running"),
-        ("failed", "failed"),
+        ("failed", "failed, to do again"),
         ("planned", "planned"),
         ("planned critical", "the end waits for it"),
         ("before", "as it was planned"),
@@ -170,6 +170,11 @@ def _told(item: TimelineItem) -> str:
     return f"{item.title}: {item.standing}, {span_of(item.start)} to {span_of(item.finish)}{slack}"
 
 
+def _clean(words: str) -> str:
+    """Return words without what no XML may hold."""
+    return "".join(letter if letter.isprintable() else " " for letter in words)
+
+
 def _cut(text: str) -> str:
     words = " ".join(text.split())
     return words if len(words) <= _LONGEST else words[: _LONGEST - 1] + "…"
@@ -181,7 +186,7 @@ def _text(
     found = ElementTree.SubElement(
         parent, "text", {"x": f"{x:.1f}", "y": f"{y:.1f}", "class": kind}
     )
-    found.text = "".join(letter if letter.isprintable() else " " for letter in words)
+    found.text = _clean(words)
     return found
 
 

@@ -223,10 +223,10 @@ class _Clock:
     def span(self, task: str, seconds: float) -> tuple[float | None, float]:
         """Return when a task began, if it did, and how long it takes if it is to take `seconds`.
 
-        What runs longer than that is expected to end now.
+        What runs longer than that is expected to end now, and what has failed is to be done again.
         """
         actual = self._actuals.get(task)
-        if actual is None or actual.started_at is None:
+        if actual is None or actual.started_at is None or actual.standing == "failed":
             return None, seconds
         began = self._seconds(actual.started_at)
         if actual.finished_at is not None:

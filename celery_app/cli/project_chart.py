@@ -48,7 +48,7 @@ def _note(row: Row) -> str:
     if row.milestone:
         return f"at {span_of(item.finish)}"
     took = span_of(item.finish - item.start)
-    if item.standing in ("done", "failed"):
+    if item.standing == "done":
         return f"{took}, planned {span_of(item.planned_finish - item.planned_start)}"
     return f"{took}, slack {span_of(item.slack)}" if item.slack >= 0.05 else took
 

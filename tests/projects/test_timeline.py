@@ -132,6 +132,13 @@ def test_what_runs_longer_than_expected_ends_now_at_the_earliest() -> None:
     assert [item.finish for item in made.items] == [30, 32]
 
 
+def test_what_has_failed_is_to_be_done_again() -> None:
+    failed = {"a": Actual(standing="failed", started_at=at(0), finished_at=at(3))}
+    made = timeline({"a": (5, []), "b": (2, ["a"])}, now=at(10), actuals=failed)
+    assert [(item.start, item.finish) for item in made.items] == [(10, 15), (15, 17)]
+    assert [item.standing for item in made.items] == ["failed", "planned"]
+
+
 def test_nothing_begins_in_the_past() -> None:
     made = timeline({"a": (1, [])}, now=at(50))
     assert made.items[0].start == 50
