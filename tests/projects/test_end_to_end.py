@@ -12,22 +12,22 @@ from tests.projects.test_project_cli import ai_agent
 SPEC = """\
 name: pets
 description: Two notes about pets
-inputs: [notes.md]
+inputs: [cats.md, dogs.md]
 goals:
   - name: overview
-    description: Summarise the parts of this document and bring them together
+    description: Summarise the parts of these notes and bring them together
     acceptance: [{min_words: 3}]
+    inputs: [cats.md, dogs.md]
   - name: figures
-    description: List the numbers in each part of this document
+    description: List the numbers in this note
     acceptance: [{matches: "[0-9]"}]
-    inputs: [notes.md]
+    inputs: [dogs.md]
   - name: report
-    description: Translate and correct the parts of this document
-    inputs: [notes.md]
+    description: Correct this note
+    inputs: [cats.md]
     needs: [overview, figures]
 deadline: "2090-01-01T00:00:00Z"
 """
-NOTES = "# Pets\n\n## Cats\n\nCats sleep for 15 hours a day.\n\n## Dogs\n\nDogs bark 20 times a night.\n"
 
 
 @pytest.mark.model
@@ -37,7 +37,8 @@ def test_three_goals_are_planned_reached_and_planned_again_where_they_change(
 ) -> None:
     file = tmp_path / "pets.yaml"
     file.write_text(SPEC)
-    (tmp_path / "notes.md").write_text(NOTES)
+    (tmp_path / "cats.md").write_text("Cats sleep for 15 hours a day.\n")
+    (tmp_path / "dogs.md").write_text("Dogs bark 20 times a night.\n")
     made = ai_agent("project", "create", str(file), "--json")
     assert made.returncode == 0, made.stderr
     project = json.loads(made.stdout)
@@ -49,10 +50,12 @@ def test_three_goals_are_planned_reached_and_planned_again_where_they_change(
     assert worked.returncode == 0, worked.stderr
     shown = json.loads(ai_agent("project", "show", "pets", "--json").stdout)
     assert [goal["state"] for goal in shown["goals"]] == ["reached"] * 3
-    assert {a["name"] for a in shown["artifacts"]} == {"notes.md", "overview", "figures", "report"}
+    assert {a["name"] for a in shown["artifacts"]} == {
+        "cats.md", "dogs.md", "overview", "figures", "report",
+    }  # fmt: skip
     assert {item["standing"] for item in shown["timeline"]["items"]} == {"done"}
     assert shown["figures"]["calls"] > 0
-    assert "15" in ai_agent("project", "artifact", "pets", "figures").stdout
+    assert "20" in ai_agent("project", "artifact", "pets", "figures").stdout
 
     file.write_text(SPEC.replace("List the numbers", "Find the numbers"))
     again = ai_agent("project", "plan", str(file), "--json")

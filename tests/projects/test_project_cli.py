@@ -98,7 +98,7 @@ def test_artifacts_are_listed_printed_and_attached(name: str, tmp_path: Path) ->
 def ai_agent(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     command = [str(Path(sys.executable).with_name("ai-agent")), *arguments]
     return subprocess.run(
-        command, capture_output=True, text=True, check=False, timeout=900, env={**os.environ, **environ}
+        command, capture_output=True, text=True, check=False, timeout=1500, env={**os.environ, **environ}
     )  # fmt: skip
 
 
