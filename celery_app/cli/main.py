@@ -25,6 +25,7 @@ from celery_app.cli.completion import completion
 from celery_app.cli.init import init
 from celery_app.cli.keys import keys
 from celery_app.cli.manage import config, doctor
+from celery_app.cli.metrics import metrics
 from celery_app.cli.policy import policy
 from celery_app.cli.processes import beat, down, flower, status, up, worker
 from celery_app.cli.project import project
@@ -137,6 +138,7 @@ for _command in (
     task,
     workflow,
     project,
+    metrics,
     keys,
     policy,
     token,
