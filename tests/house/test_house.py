@@ -34,8 +34,8 @@ SPECIFICATION_NAMES = {
     "workflows.project_plan": ["ProjectPlan"],
     "workflows.artifact": ["ProjectArtifact"],
     "workflows.timeline": ["Timeline"],
-    "celery_app": ["TaskManager", "PriorityQueue", "Client", "WorkflowEngine", "app", "MetricsCollector",
-                   "MetricsStore", "MetricsBatch", "AgentMetrics", "BaseCollector"],
+    "celery_app": ["TaskManager", "PriorityQueue", "Client", "WorkflowEngine", "ProjectManager", "app",
+                   "MetricsCollector", "MetricsStore", "MetricsBatch", "AgentMetrics", "BaseCollector"],
     "agents": ["AgentManager", "AgentType"],
     "agents.planner": ["PlannerAgent"],
 }  # fmt: skip
