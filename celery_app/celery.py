@@ -33,9 +33,11 @@ from celery_app.settings import SystemSettings
 from celery_app.stack.profile import current_settings, ensure_stack, is_embedded
 from celery_app.store.access import AccessStore
 from celery_app.store.approvals import ApprovalStore
+from celery_app.store.artifacts import ArtifactStore
 from celery_app.store.execution import ExecutionStore
 from celery_app.store.graphs import GraphStore
 from celery_app.store.logs import LogStore
+from celery_app.store.projects import ProjectStore
 from celery_app.store.runs import RunStore
 from celery_app.store.tasks import TaskStore
 from celery_app.store.triggers import TriggerStore
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
 INCLUDE = (
     "celery_app.worker.work",
     "celery_app.worker.steps",
+    "celery_app.worker.goals",
     "celery_app.worker.chores",
     "celery_app.worker.gate",
     "celery_app.worker.memory",
@@ -141,6 +144,10 @@ approvals = ApprovalStore(database)
 triggers = TriggerStore(database)
 access = AccessStore(database)
 logs = LogStore(database, settings.monitoring.logging.store.buffer)
+projects = ProjectStore(database)
+artifacts = ArtifactStore(
+    database, settings.artifacts.folder, settings.artifacts.inline, settings.artifacts.largest
+)
 tracing = Tracing(settings.monitoring.tracing, settings.system)
 
 app = App(

@@ -5,6 +5,8 @@ AgentSystemError (workflows.errors)
 ├── ServiceUnavailable     Postgres, Redis or Ollama does not answer: exit 4
 ├── PermissionDenied       the policy says no: exit 3
 ├── UnknownTask            no task has that id
+├── UnknownProject         no project has that name: exit 2
+├── UnknownArtifact        no artifact has that id or name: exit 2
 ├── Unstorable             a value has a part that Postgres or JSON cannot hold: exit 2
 ├── TaskFailed             the work was tried and failed: exit 1
 │   ├── UnfitResult        the result is not as the task's `output` says
@@ -37,6 +39,8 @@ __all__ = [
     "TaskFailed",
     "TaskSkipped",
     "UnfitResult",
+    "UnknownArtifact",
+    "UnknownProject",
     "UnknownTask",
     "Unsealed",
     "Unstorable",
@@ -62,6 +66,18 @@ class PermissionDenied(AgentSystemError):
 
     exit_code = 3
     retryable = False
+
+
+class UnknownArtifact(AgentSystemError):
+    """No artifact has the given id or name."""
+
+    exit_code = 2
+
+
+class UnknownProject(AgentSystemError):
+    """No project has the given name."""
+
+    exit_code = 2
 
 
 class UnknownTask(AgentSystemError):

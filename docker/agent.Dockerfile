@@ -16,7 +16,8 @@ RUN /opt/ai-agent/bin/pip install --no-deps .
 FROM python:3.12-slim-bookworm
 # Keys and passwords are for the eyes of whoever started Compose: the process has their number.
 ARG UID=1000
-RUN useradd --uid "$UID" --create-home ai-agent
+RUN useradd --uid "$UID" --create-home ai-agent \
+    && install -d -o ai-agent /var/lib/ai-agent/artifacts
 COPY --from=build /opt/ai-agent /opt/ai-agent
 COPY docker/entry.sh /usr/local/bin/
 ENV PATH=/opt/ai-agent/bin:$PATH \

@@ -4,6 +4,9 @@ Nothing here knows a database, a broker or a network. The one module that speaks
 `workflows.canvas`, is left out of this front door, so that paper is read without importing Celery.
 """
 
+from workflows.acceptance import AcceptanceCheck
+from workflows.artifact import ArtifactType, ProjectArtifact
+from workflows.document import DocumentationType
 from workflows.error_handling import ErrorHandlingConfig, Fallback
 from workflows.errors import (
     AgentSystemError,
@@ -12,6 +15,7 @@ from workflows.errors import (
     InvalidExpression,
     InvalidInputs,
     InvalidPlan,
+    InvalidProject,
     InvalidTask,
     InvalidWorkflow,
     UnknownCapability,
@@ -22,6 +26,8 @@ from workflows.graph import TaskGraph
 from workflows.plan import CallEstimate, Plan, PlanStep, PlanTokens, Price
 from workflows.problem import Problem
 from workflows.progress import Outlook
+from workflows.project import GoalStanding, Project, ProjectGoal, ProjectResources, ProjectSpec
+from workflows.project_plan import ProjectPlan
 from workflows.rules import Registry
 from workflows.state import StateManager, StepStatus, TaskState
 from workflows.step import Approval, Compensation, Loop
@@ -36,23 +42,29 @@ from workflows.task import (
     TaskInput,
     TaskType,
 )
+from workflows.timeline import Timeline
 from workflows.triggers import WorkflowTrigger
 from workflows.validation import check_task, is_complex, task_graph
 from workflows.workflow import SkipReason, StepResult, Workflow, WorkflowInstance, WorkflowStep
 
 __all__ = [
+    "AcceptanceCheck",
     "AgentSystemError",
     "Approval",
+    "ArtifactType",
     "CallEstimate",
     "Capability",
     "Compensation",
     "CycleError",
+    "DocumentationType",
     "ErrorHandlingConfig",
     "Fallback",
+    "GoalStanding",
     "IllegalTransition",
     "InvalidExpression",
     "InvalidInputs",
     "InvalidPlan",
+    "InvalidProject",
     "InvalidTask",
     "InvalidWorkflow",
     "Loop",
@@ -63,6 +75,12 @@ __all__ = [
     "Price",
     "Priority",
     "Problem",
+    "Project",
+    "ProjectArtifact",
+    "ProjectGoal",
+    "ProjectPlan",
+    "ProjectResources",
+    "ProjectSpec",
     "Registry",
     "ResourceRequirements",
     "RetryPolicy",
@@ -77,6 +95,7 @@ __all__ = [
     "TaskInput",
     "TaskState",
     "TaskType",
+    "Timeline",
     "UnknownCapability",
     "UnknownDependency",
     "Workflow",

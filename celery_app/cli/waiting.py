@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from celery_app.cli.progress import Look
     from celery_app.handles import TaskHandle
 
-__all__ = ["RUN", "TASK", "Kind", "see_through"]
+__all__ = ["PROJECT", "RUN", "TASK", "Kind", "see_through"]
 
 INTERRUPTED = 130
 
@@ -32,6 +32,7 @@ class Kind:
 
 
 TASK = Kind("task", "ai-agent task wait", "prints its result", "ai-agent task cancel")
+PROJECT = Kind("run", "ai-agent task wait", "prints its results", "ai-agent task cancel")
 RUN = Kind("run", "ai-agent workflow show", "shows it", "ai-agent workflow cancel")
 
 

@@ -129,6 +129,7 @@ def _embedded(home: Path) -> dict[str, Any]:
             },
             "ollama": {"hosts": [model.address]},
         },
+        "artifacts": {"folder": str(home / "artifacts")},
         "security": {
             "encryption": {"key_path": str(home / "keys")},
             "permissions": {"policy_file": str(home / "policies.yaml")},

@@ -17,6 +17,7 @@ from celery_app.security.policy import Policy
 from celery_app.settings import SystemSettings, make_settings
 from celery_app.sources import Source
 from workflows.definitions import load
+from workflows.project_file import load as load_project
 
 __all__ = ["DATA", "read"]
 
@@ -101,7 +102,7 @@ _YAML: list[tuple[set[str], Reader]] = [
     ({"services"}, _shape_only),
     ({"scrape_configs"}, _shape_only),
     ({"receivers"}, _shape_only),
-    ({"goals"}, _shape_only),
+    ({"goals"}, lambda text, _: load_project(text)),
     ({"alerts"}, _shape_only),
 ]
 

@@ -30,10 +30,15 @@ SPECIFICATION_NAMES = {
     "workflows.state": ["StateManager", "StepStatus"],
     "workflows": ["Workflow", "WorkflowStep", "WorkflowTrigger", "ErrorHandlingConfig",
                   "WorkflowInstance", "StepStatus", "WorkflowError"],
-    "celery_app": ["TaskManager", "PriorityQueue", "Client", "WorkflowEngine", "app", "LogManager",
-                   "LogProcessor", "LogStore", "LogEvent", "LogContext", "EnrichedLogEvent",
+    "workflows.project": ["Project", "ProjectSpec", "ProjectGoal", "ProjectResources"],
+    "workflows.project_plan": ["ProjectPlan"],
+    "workflows.artifact": ["ProjectArtifact"],
+    "workflows.timeline": ["Timeline"],
+    "celery_app": ["TaskManager", "PriorityQueue", "Client", "WorkflowEngine", "ProjectManager", "app",
+                   "LogManager", "LogProcessor", "LogStore", "LogEvent", "LogContext", "EnrichedLogEvent",
                    "MetricsCollector", "MetricsStore", "MetricsBatch", "AgentMetrics", "BaseCollector"],
     "agents": ["AgentManager", "AgentType"],
+    "agents.planner": ["PlannerAgent"],
 }  # fmt: skip
 
 
