@@ -7,6 +7,7 @@ AgentSystemError (workflows.errors)
 ├── UnknownTask            no task has that id
 ├── UnknownProject         no project has that name: exit 2
 ├── UnknownArtifact        no artifact has that id or name: exit 2
+├── UnknownDocument        no document, or version of one, is called that: exit 2
 ├── Unstorable             a value has a part that Postgres or JSON cannot hold: exit 2
 ├── TaskFailed             the work was tried and failed: exit 1
 │   ├── UnfitResult        the result is not as the task's `output` says
@@ -40,6 +41,7 @@ __all__ = [
     "TaskSkipped",
     "UnfitResult",
     "UnknownArtifact",
+    "UnknownDocument",
     "UnknownProject",
     "UnknownTask",
     "Unsealed",
@@ -70,6 +72,12 @@ class PermissionDenied(AgentSystemError):
 
 class UnknownArtifact(AgentSystemError):
     """No artifact has the given id or name."""
+
+    exit_code = 2
+
+
+class UnknownDocument(AgentSystemError):
+    """No document, or no version of it, is called so."""
 
     exit_code = 2
 
