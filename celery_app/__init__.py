@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from celery_app.celery import app
     from celery_app.client import Client
     from celery_app.handles import RunHandle, TaskHandle
+    from celery_app.orchestrator.documentation_manager import DocumentationManager
     from celery_app.orchestrator.project_manager import ProjectManager
     from celery_app.orchestrator.task_manager import TaskManager
     from celery_app.orchestrator.workflow_engine import WorkflowEngine
@@ -24,6 +25,7 @@ _HOMES = {
     "Client": "celery_app.client",
     "TaskHandle": "celery_app.handles",
     "RunHandle": "celery_app.handles",
+    "DocumentationManager": "celery_app.orchestrator.documentation_manager",
     "ProjectManager": "celery_app.orchestrator.project_manager",
     "TaskManager": "celery_app.orchestrator.task_manager",
     "WorkflowEngine": "celery_app.orchestrator.workflow_engine",
@@ -32,6 +34,7 @@ _HOMES = {
 
 __all__ = [
     "Client",
+    "DocumentationManager",
     "PriorityQueue",
     "ProjectManager",
     "RunHandle",

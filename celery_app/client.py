@@ -16,6 +16,7 @@ from agents.presence import check_presence
 from celery_app.celery import agent_manager, database, guard, prepare
 from celery_app.handles import RunHandle, TaskHandle
 from celery_app.orchestrator import budgets
+from celery_app.orchestrator.documentation_manager import DocumentationManager
 from celery_app.orchestrator.task_manager import TaskManager
 from celery_app.orchestrator.triggers import Triggers
 from celery_app.orchestrator.workflow_engine import WorkflowEngine
@@ -46,6 +47,9 @@ class Client:
             else the user of this process. What they may do the policy says; each method raises
             `PermissionDenied` where they may not.
 
+    Attributes:
+        documents: Has documents written about projects, and keeps their versions.
+
     Raises:
         ConfigurationError: The settings are wrong.
         ServiceUnavailable: A configured server does not answer.
@@ -57,6 +61,7 @@ class Client:
         self._manager = TaskManager(permissions=self.permissions)
         self._files = WorkflowFiles()
         self._engine = WorkflowEngine(self._files, self.permissions)
+        self.documents = DocumentationManager(self.permissions)
         self._triggers = Triggers(self._files, permissions=self.permissions)
 
     def submit(

@@ -9,6 +9,7 @@ AgentSystemError (workflows.errors)
 ├── UnknownArtifact        no artifact has that id or name: exit 2
 ├── UnknownDocument        no document, or version of one, is called that: exit 2
 ├── Unstorable             a value has a part that Postgres or JSON cannot hold: exit 2
+├── DocumentOutdated       what a document was made of has changed since: exit 1
 ├── TaskFailed             the work was tried and failed: exit 1
 │   ├── UnfitResult        the result is not as the task's `output` says
 │   ├── TaskCancelled      somebody cancelled it
@@ -32,6 +33,7 @@ __all__ = [
     "BudgetHeld",
     "BudgetSpent",
     "ConfigurationError",
+    "DocumentOutdated",
     "JournalAltered",
     "LeaseLost",
     "PermissionDenied",
@@ -54,6 +56,10 @@ class ConfigurationError(AgentSystemError):
     """A setting, file or argument is not usable as given."""
 
     exit_code = 2
+
+
+class DocumentOutdated(AgentSystemError):
+    """What a document was made of is not any more as it was."""
 
 
 class ServiceUnavailable(AgentSystemError):

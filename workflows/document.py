@@ -14,7 +14,7 @@ import difflib
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
@@ -155,15 +155,19 @@ class Document(_Strict):
         """What it is called everywhere: PROJECT/TYPE."""
         return f"{self.metadata.project}/{self.type}"
 
-    def changes(self, sources: Mapping[str, Source]) -> dict[str, str]:
-        """Return what is not any more as it was (changed, new, gone), by the names of sources."""
-        before, now = self.metadata.sources, {name: one.sha256 for name, one in sources.items()}
-        found = {name: "gone" for name in before.keys() - now.keys()}
-        found |= {name: "new" for name in now.keys() - before.keys()}
+    def changes(self, now: Mapping[str, str]) -> dict[str, str]:
+        """Return what is not any more as it was (changed, new, gone), by the names of sources.
+
+        Args:
+            now: The sha256 of all that it would depend on, by name.
+        """
+        before = self.metadata.sources
+        found = dict.fromkeys(before.keys() - now.keys(), "gone")
+        found |= dict.fromkeys(now.keys() - before.keys(), "new")
         found |= {name: "changed" for name in before.keys() & now if before[name] != now[name]}
         return dict(sorted(found.items()))
 
-    def touched(self, sources: Sequence[str]) -> list[str]:
+    def touched(self, sources: Iterable[str]) -> list[str]:
         """Return the ids of the sections that are made of one of these sources."""
         wanted = set(sources)
         found = [p.section for p in self.metadata.paragraphs if wanted & p.sources.keys()]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,7 +27,7 @@ def fact(topic: str, value: Any) -> Source:
 def project_facts(project: Project) -> Iterable[Source]:
     """Yield what is known of a project that was read with its timeline and artifacts."""
     yield fact("project", _project(project))
-    yield fact("goals", [_goal(goal, _standing(project, goal.name)) for goal in project.goals])
+    yield fact("goals", [_goal(goal, project.standing(goal.name)) for goal in project.goals])
     yield fact("artifacts", [_artifact(each) for each in project.artifacts])
     yield fact("timeline", _timeline(project))
     yield fact("changes", sorted(_changes(project), key=lambda each: (each["at"], each["what"])))
@@ -37,22 +37,19 @@ def project_facts(project: Project) -> Iterable[Source]:
         yield fact("numbers", {goal["name"]: number for number, goal in enumerate(plan, start=1)})
 
 
-def work_facts(states: Sequence[str], tokens: int) -> Source:
-    """Return how much work there was: the states of all tasks, and the tokens they took."""
-    counted = Counter(states)
-    return fact(
-        "work",
-        {"tasks": len(states), "states": dict(sorted(counted.items())), "tokens": tokens},
-    )
+def work_facts(states: Mapping[str, int], calls: int, tokens: int) -> Source:
+    """Return how much work there was: tasks by their states, model calls, and tokens of both kinds."""
+    said = {"states": dict(states), "tasks": sum(states.values()), "calls": calls, "tokens": tokens}
+    return fact("work", said)
 
 
 def _project(project: Project) -> dict[str, Any]:
-    states = Counter(_standing(project, goal.name).state for goal in project.goals)
+    states = Counter(project.standing(goal.name).state for goal in project.goals)
     return {
         "name": project.name,
         "description": project.description,
         "created": _moment(project.created_at),
-        "deadline": _moment(project.spec.deadline),
+        "deadline": _moment(project.deadline),
         "goals": len(project.goals),
         "reached": states["reached"],
         "states": dict(sorted(states.items())),
@@ -83,15 +80,17 @@ def _artifact(artifact: Any) -> dict[str, Any]:
 
 
 def _timeline(project: Project) -> list[dict[str, Any]]:
-    """Return what has begun, and what only is planned, each with the moments that are certain."""
-    timeline = project.timeline
-    if timeline is None:
+    """Return what was planned, and what has become of it, each with the moments that are certain."""
+    timeline, plan = project.timeline, project.plan
+    if timeline is None or plan is None:
         return []
+    planned = {item.id: item.planned_finish - item.planned_start for item in plan.timeline.items}
     return [
         {
             "goal": item.goal,
             "title": item.title,
             "standing": item.standing,
+            "planned": round(planned.get(item.id, 0.0), 1),
             "began": _moment(timeline.moment(item.start)) if item.standing != "planned" else None,
             "ended": _moment(timeline.moment(item.finish))
             if item.standing in ("done", "failed")
@@ -110,7 +109,9 @@ def _changes(project: Project) -> Iterable[dict[str, str]]:
         yield _change(artifact.created_at, words)
     for goal, standing in project.standings.items():
         if standing.reached_at is not None:
-            ended = {"reached": "was reached", "failed": "failed"}.get(standing.state, "was worked on")
+            ended = {"reached": "was reached", "failed": "failed"}.get(
+                standing.state, "was worked on"
+            )
             by = f", accepted by {standing.accepted_by}" if standing.accepted_by else ""
             yield _change(standing.reached_at, f"goal {goal} {ended}{by}")
 
@@ -132,10 +133,6 @@ def _plan(project: Project, goal: ProjectGoal) -> dict[str, Any]:
             {"title": step.title, "agent": step.agent, "needs": step.needs} for step in plan.steps
         ],
     }
-
-
-def _standing(project: Project, goal: str) -> GoalStanding:
-    return project.standings.get(goal, GoalStanding())
 
 
 def _moment(moment: datetime | None) -> str | None:

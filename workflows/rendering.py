@@ -51,7 +51,7 @@ def _environment() -> ImmutableSandboxedEnvironment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        autoescape=False,  # noqa: S701 - what is written is Markdown
+        autoescape=False,
     )
     environment.filters |= {
         "cell": _cell,

@@ -15,7 +15,21 @@ from workflows.errors import InvalidDocument
 __all__ = ["ALLOWED", "package_of", "read_folder"]
 
 #: What is read besides Python.
-ALLOWED = (".md", ".rst", ".txt", ".toml", ".cfg", ".ini", ".yaml", ".yml", ".sql", ".sh", ".js", ".css", ".html")
+ALLOWED = (
+    ".md",
+    ".rst",
+    ".txt",
+    ".toml",
+    ".cfg",
+    ".ini",
+    ".yaml",
+    ".yml",
+    ".sql",
+    ".sh",
+    ".js",
+    ".css",
+    ".html",
+)
 NAMES = ("Makefile", "Dockerfile", "LICENSE")  # fmt: skip
 #: Folders that hold what was made or fetched, not written.
 PASSED_OVER = ("__pycache__", "node_modules", "build", "dist", "venv")

@@ -21,6 +21,7 @@ import click
 
 import celery_app
 from celery_app.cli.audit import audit
+from celery_app.cli.docs import docs
 from celery_app.cli.keys import keys
 from celery_app.cli.manage import config, doctor
 from celery_app.cli.policy import policy
@@ -135,6 +136,7 @@ for _command in (
     task,
     workflow,
     project,
+    docs,
     keys,
     policy,
     token,

@@ -110,9 +110,7 @@ class DocumentStorage:
         if missing := [task for task in tasks if task not in bodies]:
             raise UnknownDocument(f"task {missing[0]} has kept no section: generate it again")
         return [
-            Section.model_validate(
-                self._vault.unpack(bodies[task], "document_section.body", task)
-            )
+            Section.model_validate(self._vault.unpack(bodies[task], "document_section.body", task))
             for task in tasks
         ]
 

@@ -33,8 +33,11 @@ SPECIFICATION_NAMES = {
     "workflows.project": ["Project", "ProjectSpec", "ProjectGoal", "ProjectResources"],
     "workflows.project_plan": ["ProjectPlan"],
     "workflows.artifact": ["ProjectArtifact"],
+    "workflows.document": ["Document", "DocumentationType"],
+    "celery_app.store.documents": ["DocumentStorage"],
     "workflows.timeline": ["Timeline"],
-    "celery_app": ["TaskManager", "PriorityQueue", "Client", "WorkflowEngine", "ProjectManager", "app"],
+    "celery_app": ["TaskManager", "PriorityQueue", "Client", "WorkflowEngine", "ProjectManager",
+                   "DocumentationManager", "app"],
     "agents": ["AgentManager", "AgentType"],
     "agents.planner": ["PlannerAgent"],
 }  # fmt: skip
