@@ -59,7 +59,9 @@ class Writer(Agent):
         """
         plans = outline(doc_type, sources)
         sections = [
-            self.section(plan, sources, self.write(plan, sources, model=model).value)
+            self.section(
+                plan, sources, self.key(plan, sources), self.write(plan, sources, model=model).value
+            )
             for plan in plans
         ]
         return self.document(project, doc_type, sections, depends_on(plans, sources))
@@ -95,6 +97,7 @@ class Writer(Agent):
         self,
         plan: SectionPlan,
         sources: Mapping[str, Source],
+        key: str,
         text: str,
         *,
         run: UUID | None = None,
@@ -105,7 +108,7 @@ class Writer(Agent):
             id=plan.id,
             title=plan.title,
             level=plan.level,
-            key=self.key(plan, sources),
+            key=key,
             text=text,
             sources={name: sources[name].sha256 for name in plan.sources},
             template=plan.template,

@@ -80,17 +80,15 @@ def _artifact(artifact: Any) -> dict[str, Any]:
 
 
 def _timeline(project: Project) -> list[dict[str, Any]]:
-    """Return what was planned, and what has become of it, each with the moments that are certain."""
-    timeline, plan = project.timeline, project.plan
-    if timeline is None or plan is None:
+    """Return what is planned, and what has become of it with the moments that are certain."""
+    timeline = project.timeline
+    if timeline is None:
         return []
-    planned = {item.id: item.planned_finish - item.planned_start for item in plan.timeline.items}
     return [
         {
             "goal": item.goal,
             "title": item.title,
             "standing": item.standing,
-            "planned": round(planned.get(item.id, 0.0), 1),
             "began": _moment(timeline.moment(item.start)) if item.standing != "planned" else None,
             "ended": _moment(timeline.moment(item.finish))
             if item.standing in ("done", "failed")

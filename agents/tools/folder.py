@@ -12,25 +12,13 @@ from pathlib import Path
 
 from workflows.errors import InvalidDocument
 
-__all__ = ["ALLOWED", "package_of", "read_folder"]
+__all__ = ["package_of", "read_folder"]
 
 #: What is read besides Python.
 ALLOWED = (
-    ".md",
-    ".rst",
-    ".txt",
-    ".toml",
-    ".cfg",
-    ".ini",
-    ".yaml",
-    ".yml",
-    ".sql",
-    ".sh",
-    ".js",
-    ".css",
-    ".html",
-)
-NAMES = ("Makefile", "Dockerfile", "LICENSE")  # fmt: skip
+    ".md", ".rst", ".txt", ".toml", ".cfg", ".ini", ".yaml", ".yml", ".sql", ".sh", ".js", ".css", ".html",
+)  # fmt: skip
+NAMES = ("Makefile", "Dockerfile", "LICENSE")
 #: Folders that hold what was made or fetched, not written.
 PASSED_OVER = ("__pycache__", "node_modules", "build", "dist", "venv")
 MOST_FILES = 2000

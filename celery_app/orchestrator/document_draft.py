@@ -124,6 +124,7 @@ class Draft:
                 "document": str(self.id),
                 "agent": agent,
                 "section": plan.model_dump(mode="json"),
+                "key": self.writer.key(plan, self.sources),
             },
             agent=None if plan.template else agent,
             inputs=[TaskInput(name=name, text=self.sources[name].text) for name in plan.sources],

@@ -50,7 +50,8 @@ ACTIONS = {
     "system.change": "change keys and the audit (system:NAME)",
 }
 RESOURCES = (
-    "agent", "capability", "celery", "document", "event", "project", "system", "task", "token", "tool", "workflow",
+    "agent", "capability", "celery", "document", "event", "project", "system", "task", "token", "tool",
+    "workflow",
 )  # fmt: skip
 
 #: Who can ask.

@@ -37,8 +37,8 @@ def writer_of(name: str) -> Writer:
 
 
 @shared_task(name="document.section")
-def write_section(document: str, agent: str, section: dict[str, Any]) -> str:
-    """Write a section and keep it; return its text.
+def write_section(document: str, agent: str, section: dict[str, Any], key: str) -> str:
+    """Write a section and keep it under its key; return its text.
 
     Its sources are the inputs of the task.
     """
@@ -48,7 +48,7 @@ def write_section(document: str, agent: str, section: dict[str, Any]) -> str:
     given = claim.spec["inputs"]
     sources = {one["name"]: Source.model_validate(one) for one in given}
     text = _kept(claim) or _written(execution, writer, plan, sources)
-    made = writer.section(plan, sources, text, run=UUID(claim.root_id), task=UUID(claim.id))
+    made = writer.section(plan, sources, key, text, run=UUID(claim.root_id), task=UUID(claim.id))
     documents.keep(UUID(document), made)
     crash_point("after-section")
     return text
