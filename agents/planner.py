@@ -32,11 +32,12 @@ from agents.vocabulary import Staff
 from workflows.errors import InvalidProject
 from workflows.estimates import Estimator
 from workflows.plan import UNMEASURED, Plan, PlanStep, PlanTokens
+from workflows.problem import nearest
 from workflows.project import Project, ProjectGoal, ProjectSpec
 from workflows.project_plan import GoalPlan, ProjectPlan, StepEstimate
 from workflows.task import Task, TaskInput
 
-__all__ = ["PlannerAgent", "goal_task"]
+__all__ = ["PlannerAgent", "goal_task", "staff_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +105,7 @@ class PlannerAgent(Agent):
             AgentError: No model answers.
             InvalidProject: An agent that the project names is not in the roster.
         """
-        staff = _staff(project, roster)
+        staff = staff_of(project, roster)
         hashes = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in inputs.items()}
         known = project.plan.goals if project.plan else {}
         found: dict[str, GoalPlan] = {}
@@ -189,15 +190,20 @@ def goal_task(
     )
 
 
-def _staff(spec: ProjectSpec, roster: Sequence[AgentProfile]) -> Sequence[AgentProfile]:
+def staff_of(spec: ProjectSpec, roster: Sequence[AgentProfile]) -> Sequence[AgentProfile]:
+    """Return the agents of a roster that a project may be planned for.
+
+    Raises:
+        InvalidProject: One that it names is not there.
+    """
     wanted = spec.resources.agents
     if not wanted:
         return roster
     found = [profile for profile in roster if profile.name in wanted]
     missing = sorted(set(wanted) - {profile.name for profile in found})
     if missing:
-        known = ", ".join(profile.name for profile in roster)
+        known = [profile.name for profile in roster]
         raise InvalidProject(
-            f"project {spec.name} names the agent {missing[0]!r}, and there is {known}"
+            f"project {spec.name} names the agent {missing[0]!r}: {nearest(missing[0], known)}"
         )
     return found

@@ -91,9 +91,13 @@ class InvalidWorkflow(AgentSystemError, ValueError):
 
 
 class InvalidProject(AgentSystemError, ValueError):
-    """The project cannot be as it is given, or has no such part."""
+    """The project cannot be as it is given, or has no such part; `problems` are those of a file."""
 
     exit_code = 2
+
+    def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
 
 
 class InvalidDocument(AgentSystemError, ValueError):

@@ -19,7 +19,7 @@ _STYLE = """
 .faint { fill: #5f6368; font-size: 11px } .grid { stroke: #dadce0 } .goal { font-weight: 600 }
 .planned { fill: #c7d2e0 } .running { fill: #1a73e8 } .done { fill: #188038 } .failed { fill: #c5221f }
 .critical { stroke: #b06f00; stroke-width: 2 } .now { stroke: #1a73e8; stroke-dasharray: 3 3 }
-.slack { stroke: #9aa0a6; stroke-dasharray: 2 3 } .due { stroke: #c5221f }
+.before { fill: #9aa0a6 } .slack { stroke: #9aa0a6; stroke-dasharray: 2 3 } .due { stroke: #c5221f }
 @media (prefers-color-scheme: dark) {
   .paper { fill: #1b1c1f } text { fill: #e8eaed } .faint { fill: #9aa0a6 } .grid { stroke: #3c4043 }
   .planned { fill: #54657a } .running { fill: #8ab4f8 } .done { fill: #5bb974 } .failed { fill: #f28b82 }
@@ -31,7 +31,7 @@ _STYLE = """
 def gantt_svg(timeline: Timeline, title: str) -> str:
     """Return the picture as the text of an SVG document."""
     drawn = rows(timeline, 80)
-    height = _TOP + _ROW * len(drawn) + 44
+    height = _TOP + _ROW * len(drawn) + 64
     width = _LABELS + _CHART + _NOTES
     picture = ElementTree.Element(
         "svg",
@@ -51,6 +51,7 @@ def gantt_svg(timeline: Timeline, title: str) -> str:
     _Chart(picture, timeline, _TOP + _ROW * len(drawn)).draw()
     for number, row in enumerate(drawn):
         _draw_row(picture, timeline, row.item, row.milestone, _TOP + _ROW * number)
+    _draw_legend(picture, _TOP + _ROW * len(drawn) + 46)
     ElementTree.indent(picture)
     return ElementTree.tostring(picture, encoding="unicode") + "\n"
 
@@ -129,12 +130,39 @@ def _draw_row(
     else:
         wide = max(right - left, 2)
         shape = _shape(picture, "rect", kind, x=left, y=middle - 6, width=wide, height=12, rx=3)
+        if timeline.now > 0:
+            _draw_planned(picture, item, scale, middle + 7)
         if item.slack > 0:
             end = _LABELS + item.latest_finish * scale
             _shape(picture, "line", "slack", x1=right, x2=end, y1=middle, y2=middle)
     ElementTree.SubElement(shape, "title").text = _told(item)
     note = span_of(item.finish) if milestone else span_of(item.finish - item.start)
     _text(picture, _LABELS + _CHART + 14, middle + 4, note, "faint")
+
+
+def _draw_planned(
+    picture: ElementTree.Element, item: TimelineItem, scale: float, top: float
+) -> None:
+    """Draw a thin bar where the item stood in the plan."""
+    left, wide = _LABELS + item.planned_start * scale, item.planned_finish - item.planned_start
+    inside = max(0.0, min(wide * scale, _LABELS + _CHART - left))
+    _shape(picture, "rect", "before", x=left, y=top, width=inside, height=2)
+
+
+def _draw_legend(picture: ElementTree.Element, top: float) -> None:
+    known = (
+        ("done", "done"),
+        ("running", "running"),
+        ("failed", "failed"),
+        ("planned", "planned"),
+        ("planned critical", "the end waits for it"),
+        ("before", "as it was planned"),
+    )
+    for number, (kind, words) in enumerate(known):
+        left = 16 + 150 * number
+        height = 2 if kind == "before" else 10
+        _shape(picture, "rect", kind, x=left, y=top + 5 - height / 2, width=18, height=height, rx=2)
+        _text(picture, left + 26, top + 9, words, "faint")
 
 
 def _told(item: TimelineItem) -> str:

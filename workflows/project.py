@@ -204,6 +204,15 @@ class Project(ProjectSpec):
         """What was handed in."""
         return ProjectSpec.model_validate({name: getattr(self, name) for name in _SPECIFIED})
 
+    def as_json(self) -> dict[str, Any]:
+        """Return the project's public document: goals with how they stand, the plan with its tasks."""
+        document = self.model_dump(mode="json", exclude={"standings"})
+        for goal in document["goals"]:
+            goal.update(self.standing(goal["name"]).model_dump(mode="json"))
+        if self.plan is not None:
+            document["plan"]["tasks"] = [task.model_dump(mode="json") for task in self.plan.tasks()]
+        return document
+
     def standing(self, goal: str) -> GoalStanding:
         """Return how a goal stands."""
         return self.standings.get(goal, GoalStanding())

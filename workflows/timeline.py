@@ -24,8 +24,11 @@ from workflows.graph import TaskGraph
 
 __all__ = ["DRAWS", "Actual", "Likely", "Timeline", "TimelineItem"]
 
-#: How many possible courses are drawn for the likely finish.
+#: How many possible courses are drawn for the likely finish; fewer where there are many tasks, of which
+#: no more than `_WORK` are drawn in all.
 DRAWS = 2000
+_WORK = 400_000
+_FEWEST = 200
 
 Standing = Literal["planned", "running", "done", "failed"]
 
@@ -132,7 +135,7 @@ class Timeline(BaseModel):
         actuals: Mapping[str, Actual] | None = None,
         deadlines: Mapping[str, datetime] | None = None,
         risk: float = 0.1,
-        draws: int = DRAWS,
+        draws: int | None = None,
     ) -> Timeline:
         """Return the timeline of tasks, given as (id, title, goal, needs, estimate).
 
@@ -144,7 +147,7 @@ class Timeline(BaseModel):
             actuals: What has become of the tasks that have begun.
             deadlines: Of goals by their names, and of everything under the empty name.
             risk: The share of courses that may miss a deadline before it counts as late.
-            draws: How many possible courses to draw.
+            draws: How many possible courses to draw; by default as many as `DRAWS` says.
 
         Raises:
             CycleError: Tasks need each other; it names them.
@@ -177,7 +180,8 @@ class Timeline(BaseModel):
             for task_id, title, goal, _, estimate in tasks
         ]
         goals = {task_id: goal for task_id, _, goal, _, _ in tasks}
-        finishes = _draw(graph, estimates, clock, goals, draws)
+        many = draws or max(_FEWEST, min(DRAWS, _WORK // max(1, len(tasks))))
+        finishes = _draw(graph, estimates, clock, goals, many)
         given = dict(deadlines or {})
         return cls(
             items=items,
@@ -193,7 +197,7 @@ class Timeline(BaseModel):
                 name: share
                 for name, due in given.items()
                 if (share := _missed(finishes.get(name, []), (due - begins_at).total_seconds()))
-                > 0.1
+                > risk
             },
         )
 
@@ -278,21 +282,28 @@ def _draw(
     # Seeded: the same plan gives the same picture.
     source = random.Random(0)  # noqa: S311
     found: dict[str, list[float]] = {"": [], **{goal: [] for goal in goals.values()}}
-    logs = {
-        key: (math.log(max(each.seconds, 1e-9)), each.spread) for key, each in estimates.items()
-    }
+    order = graph.order()
+    places = {task: place for place, task in enumerate(order)}
+    needed = [[places[each] for each in graph.dependencies(task)] for task in order]
+    lasts = [(found[goal], _last(places, goals, goal)) for goal in found]
     for _ in range(draws):
-        spans = {
-            task: clock.span(task, math.exp(source.gauss(middle, spread)))
-            for task, (middle, spread) in logs.items()
-        }
-        ends = dict.fromkeys(found, 0.0)
-        for task, (_, finish) in _forward(graph, spans, clock.present).items():
-            ends[goals[task]] = max(ends[goals[task]], finish)
-            ends[""] = max(ends[""], finish)
-        for name, finish in ends.items():
-            found[name].append(finish)
+        ends: list[float] = []
+        for place, task in enumerate(order):
+            estimate = estimates[task]
+            seconds = estimate.seconds * math.exp(source.gauss(0.0, estimate.spread))
+            began, took = clock.span(task, seconds)
+            if began is None:
+                began = max((ends[each] for each in needed[place]), default=0.0)
+                began = max(began, clock.present)
+            ends.append(began + took)
+        for drawn, members in lasts:
+            drawn.append(max((ends[each] for each in members), default=0.0))
     return {name: sorted(drawn) for name, drawn in found.items()}
+
+
+def _last(places: Mapping[str, int], goals: Mapping[str, str], goal: str) -> list[int]:
+    """Return the places of a goal's tasks; for the empty name of all tasks."""
+    return [place for task, place in places.items() if not goal or goals[task] == goal]
 
 
 def _likely(drawn: Sequence[float]) -> Likely:

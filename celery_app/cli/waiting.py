@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from celery_app.cli.progress import Look
     from celery_app.handles import TaskHandle
 
-__all__ = ["RUN", "TASK", "Kind", "see_through", "watch"]
+__all__ = ["PROJECT", "RUN", "TASK", "Kind", "see_through", "watch"]
 
 INTERRUPTED = 130
 
@@ -35,6 +35,7 @@ class Kind:
 
 
 TASK = Kind("task", "ai-agent task wait", "prints its result", "ai-agent task cancel")
+PROJECT = Kind("run", "ai-agent task wait", "prints its results", "ai-agent task cancel")
 RUN = Kind("run", "ai-agent workflow show", "shows it", "ai-agent workflow cancel")
 
 

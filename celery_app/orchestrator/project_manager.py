@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from uuid import UUID, uuid4
 
 from agents.model import ChatModel
+from agents.planner import staff_of
 from celery_app.celery import agent_manager, artifacts, database, guard, projects
 from celery_app.errors import UnknownProject
 from celery_app.orchestrator import budgets
 from celery_app.orchestrator.project_run import end_of, plan_of, tasks_of, wanted
-from celery_app.orchestrator.project_timeline import estimator, timeline
+from celery_app.orchestrator.project_timeline import deadlines_of, estimator, timeline
 from celery_app.orchestrator.task_manager import TaskManager
 from celery_app.security.guard import Guard
 from celery_app.store.project_figures import Figures, ProjectFigures
@@ -239,7 +240,8 @@ class ProjectManager:
         )
 
     def _setup_monitoring(self, project: Project, spec: ProjectSpec) -> None:
-        _figures.watch(project.id, spec.alerts)
+        deadlines = deadlines_of(spec).values()
+        _figures.watch(project.id, spec.alerts, min(deadlines, default=None))
 
     def _texts(self, project: Project, spec: ProjectSpec) -> dict[str, str]:
         kept = self._kept_inputs(project, spec)
@@ -258,8 +260,13 @@ class ProjectManager:
 
 
 def _checked(spec: ProjectSpec, inputs: Mapping[str, str]) -> dict[str, str]:
-    """Return the texts of just the inputs that a project has. Raises `InvalidProject`."""
+    """Return the texts of just the inputs that a project has.
+
+    Raises:
+        InvalidProject: One is missing, or an agent that the project names.
+    """
     for name in spec.inputs:
         if name not in inputs:
             raise InvalidProject(f"project {spec.name} needs the input {name}: give its text")
+    staff_of(spec, agent_manager().profiles)
     return {name: inputs[name] for name in spec.inputs}

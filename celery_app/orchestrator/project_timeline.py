@@ -9,7 +9,7 @@ from celery_app.orchestrator.project_run import names_of
 from celery_app.store.journal import JournalStore
 from celery_app.store.project_figures import ProjectFigures
 from workflows.estimates import Estimator
-from workflows.project import Project
+from workflows.project import Project, ProjectSpec
 from workflows.timeline import Timeline
 
 __all__ = ["deadlines_of", "estimator", "timeline"]
@@ -48,7 +48,7 @@ def timeline(project: Project, known: Estimator | None = None) -> Timeline | Non
     )
 
 
-def deadlines_of(project: Project) -> dict[str, datetime]:
+def deadlines_of(project: ProjectSpec) -> dict[str, datetime]:
     """Return the deadlines of goals by name, and of the project under the empty name."""
     found = {goal.name: goal.deadline for goal in project.goals if goal.deadline is not None}
     return {**found, "": project.deadline} if project.deadline is not None else found

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from celery_app.postgres.connection import Database
+from celery_app.store.project_risks import ProjectRisks
 from workflows.estimates import Sample
 from workflows.project import ProjectAlerts
 from workflows.timeline import Actual
@@ -72,26 +74,16 @@ class ProjectFigures:
             prompt_tokens=calls.prompt,
             generated_tokens=calls.generated,
             seconds=sum(row.seconds for row in tasks),
-            risks=self.risks(project_id),
+            risks=ProjectRisks(self.database).of(project_id),
         )
 
-    def risks(self, project_id: UUID) -> dict[str, str]:
-        """Return what was last told of the deadlines of a project, by goal."""
-        rows = self.database.rows(
-            """
-            SELECT '' AS name, risk FROM project WHERE id = :id AND risk IS NOT NULL
-            UNION ALL SELECT name, risk FROM goal WHERE project_id = :id AND risk IS NOT NULL
-            """,
-            id=str(project_id),
-        )
-        return {row.name: row.risk for row in rows}
-
-    def watch(self, project_id: UUID, alerts: ProjectAlerts) -> None:
-        """Keep from where on somebody is to be told, for whoever looks."""
+    def watch(self, project_id: UUID, alerts: ProjectAlerts, due: datetime | None) -> None:
+        """Keep from where on somebody is to be told, and when the first deadline is."""
         self.database.rows(
-            "UPDATE project SET alerts = CAST(:alerts AS jsonb) WHERE id = :id",
+            "UPDATE project SET alerts = CAST(:alerts AS jsonb), due = :due WHERE id = :id",
             id=str(project_id),
             alerts=alerts.model_dump_json(),
+            due=due,
         )
 
     def watched(self) -> dict[str, tuple[UUID, ProjectAlerts]]:

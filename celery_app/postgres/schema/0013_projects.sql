@@ -7,10 +7,13 @@ CREATE TABLE project (
     spec       bytea NOT NULL,
     plan       bytea,
     alerts     jsonb NOT NULL DEFAULT '{}',              -- from where on somebody is told; in clear
+    due        timestamptz,                              -- the first deadline of it or of a goal
     risk       text,                                     -- what was last told of its deadline
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     changed_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+
+CREATE INDEX ON project (due);
 
 -- A goal stands under the digest of what its plan was made of: what is planned anew is open again.
 CREATE TABLE goal (
