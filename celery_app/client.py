@@ -44,15 +44,12 @@ from workflows.workflow import Workflow
 
 
 class Client:
-    """Hands in work. Uses the configured servers, or starts the embedded ones.
+    """Hands in work. Uses the configured servers, or starts the embedded ones. `documents` writes documents.
 
     Args:
         token: Who asks, as `ai-agent token create` printed it; by default the one in AI_AGENT_TOKEN, or
             else the user of this process. What they may do the policy says; each method raises
             `PermissionDenied` where they may not.
-
-    Attributes:
-        documents: Has documents written about projects, and keeps their versions.
 
     Raises:
         ConfigurationError: The settings are wrong.

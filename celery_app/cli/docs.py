@@ -13,7 +13,9 @@ import click
 from celery_app.cli import options
 
 if TYPE_CHECKING:
+    from celery_app.client import Client
     from celery_app.orchestrator.documentation_manager import Finding
+    from celery_app.store.documents import DocumentVersion
     from workflows.document import Document
 
 __all__ = ["docs"]
@@ -115,7 +117,7 @@ def list_(project: str | None, doc_type: str | None, as_json: bool) -> None:
         print_json(moments)
         return
     rows = [
-        (each.project, each.type, each.version, "holds" if each.holds else "",
+        (each.project, each.type, each.version, _standing(each),
          each.created_at.isoformat()[:19], each.sha256[:12])
         for each in shown
     ]  # fmt: skip
@@ -249,7 +251,12 @@ def _told(finding: Finding) -> options.JsonObject:
     }
 
 
-def _holding_version(client: Any, project: str, doc_type: str) -> int | None:
+def _standing(version: DocumentVersion) -> str:
+    by = f" (restored by {version.restored_by})" if version.restored_by else ""
+    return f"holds{by}" if version.holds else ""
+
+
+def _holding_version(client: Client, project: str, doc_type: str) -> int | None:
     found = client.documents.versions(project, doc_type)
     return next((each.version for each in found if each.holds), None)
 

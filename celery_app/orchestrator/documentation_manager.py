@@ -126,10 +126,10 @@ class DocumentationManager:
         keys = draft.keys
         written = [section for section, key in keys.items() if key not in kept]
         run = None
-        if before is not None and draft.describes(before):
-            self.docs_storage.store(draft.confirmed(before))
-        else:
+        if before is None or not draft.describes(before):
             run = self._tasks.submit(draft.graph(kept))
+        elif (confirmed := draft.confirmed(before)) != before:
+            self.docs_storage.store(confirmed)
         return Writing(found.name, kind, list(keys), written if run else [], run)
 
     def get(

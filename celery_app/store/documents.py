@@ -28,7 +28,7 @@ __all__ = ["DocumentStorage", "DocumentVersion"]
 
 _VERSIONS = """
     SELECT d.id, d.type, p.name AS project, v.version, d.version = v.version AS holds, v.run_id,
-           v.created_at, v.digest
+           v.created_at, v.digest, d.changed_by
       FROM document d JOIN project p ON p.id = d.project_id
       JOIN document_version v ON v.document_id = d.id
 """
@@ -36,13 +36,14 @@ _VERSIONS = """
 
 @dataclass(frozen=True)
 class DocumentVersion:
-    """A version in a list: `holds` tells whether it is the one that is shown."""
+    """A version in a list: `holds` tells whether it is the one that is shown, and who restored it."""
 
     id: str
     project: str
     type: DocumentationType
     version: int
     holds: bool
+    restored_by: str | None
     sha256: str
     run: str | None
     created_at: datetime
@@ -88,14 +89,10 @@ class DocumentStorage:
     def kept(self, document_id: UUID) -> dict[str, str]:
         """Return which task has written each section that is there, by the section's key."""
         rows = self.database.rows(
-            "SELECT id, key FROM document_section WHERE document_id = :id ORDER BY created_at DESC, id",
+            "SELECT id, key FROM document_section WHERE document_id = :id ORDER BY created_at, id",
             id=str(document_id),
         )
-        found = {
-            self._vault.unpack(row.key, "document_section.key", row.id): row.id
-            for row in reversed(rows)
-        }
-        return {str(key): str(task) for key, task in found.items()}
+        return {self._vault.unpack(row.key, "document_section.key", row.id): row.id for row in rows}
 
     def sections(self, tasks: Sequence[str]) -> list[Section]:
         """Return the sections that tasks have written, in the order of the tasks.
@@ -197,6 +194,7 @@ class DocumentStorage:
             type=DocumentationType(row.type),
             version=row.version,
             holds=bool(row.holds),
+            restored_by=row.changed_by if row.holds else None,
             sha256=self._vault.unpack(row.digest, *place),
             run=row.run_id,
             created_at=row.created_at,

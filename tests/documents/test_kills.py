@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from celery_app.errors import WaitTimeout
+from celery_app.errors import LeaseLost, WaitTimeout
 from celery_app.handles import TaskHandle
 from celery_app.orchestrator.documentation_manager import DocumentationManager, Writing
+from celery_app.store.records import Claim
 from tests.documents.conftest import RIVER, Study
 from tests.worker_process import WorkerProcess
 
@@ -107,21 +108,14 @@ def test_without_recovery_the_same_death_leaves_it_unwritten(
 def test_whoever_was_fenced_out_stores_nothing(
     study: Study, manager: DocumentationManager, hosts: str
 ) -> None:
-    from dataclasses import replace
-
-    from celery_app.celery import documents, executions, store
-    from celery_app.errors import LeaseLost
-    from celery_app.store.records import Claim
-
     begin(study, manager, hosts)
     document = manager.get(study.name, "overview")
-    task = store.newest(1)[0].id
-    stale = Claim(
+    other = document.model_copy(update={"content": "# Another\n"})
+    task = str(document.metadata.run)
+    late = Claim(
         id=task, fence=1, attempt=1, tries=0, root_id=task, parent_id=None, agent=None, budgets=(),
         seconds_left=None, spec={},
     )  # fmt: skip
-    assert executions is not None
-    other = document.model_copy(update={"content": "# Another\n"})
     with pytest.raises(LeaseLost, match="is no longer ours: its document is not stored"):
-        documents.store(other, replace(stale, fence=99))
+        manager.docs_storage.store(other, late)
     assert manager.get(study.name, "overview").content == document.content

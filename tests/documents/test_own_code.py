@@ -29,7 +29,7 @@ _FUNCTION = re.compile(r"^(?:async )?\*\*function\*\* `(\w+)(\(.*)`")
 
 @pytest.mark.usefixtures("worker")
 def test_every_name_of_the_reference_exists(manager: DocumentationManager, study: Study) -> None:
-    document = manager.generate(study.name, "api_reference", FOLDER, timeout=100)
+    document = manager.generate(study.name, "api_reference", FOLDER, timeout=110)
     seen: dict[str, int] = {"module": 0, "class": 0, "method": 0, "function": 0}
     module: Any = None
     kind: Any = None
@@ -68,7 +68,7 @@ def test_everything_public_stands_in_the_reference(
         module = importlib.import_module(name)
         path = Path(inspect.getfile(module))
         read = read_module(name, path.read_text(), is_package=path.name == "__init__.py")
-        named = {each.name for each in (*read.classes, *read.functions)}
+        named = {each.name for each in read.classes} | {each.name for each in read.functions}
         own = {
             key
             for key, value in vars(module).items()
@@ -88,7 +88,7 @@ def test_the_picture_of_imports_is_that_of_the_code() -> None:
 
     files = read_folder(FOLDER)
     assert package_of(FOLDER) == "workflows"
-    known = set(MODULES)
+    known = set(MODULES) - {"workflows"}
     for path, text in files.items():
         if not path.endswith(".py"):
             continue
