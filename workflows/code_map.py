@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
+import threading
 import warnings
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import PurePosixPath
@@ -16,6 +17,9 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 __all__ = ["Class", "Function", "Module", "first_sentence", "module_name", "read_module"]
+
+# While it makes a tree, CPython counts its depth for all threads together, and so do warnings their filters.
+_parsing = threading.Lock()
 
 _SENTENCE = re.compile(r".+?[.!?](?=\s+[^\Wa-z]|\s*$)", re.DOTALL)
 _LONGEST_SAYING = 300
@@ -84,21 +88,25 @@ def read_module(name: str, text: str, *, is_package: bool = False) -> Module:
     """Read a module; what is not Python has a fault that says so."""
     lines = len(text.splitlines())
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tree = ast.parse(text)
-            return Module(
-                name=name,
-                lines=lines,
-                says=first_sentence(ast.get_docstring(tree)),
-                imports=_imports(tree, name if is_package else name.rpartition(".")[0]),
-                classes=_only_last(_class(node) for node in _classes(tree.body)),
-                functions=_only_last(_function(node) for node in _functions(tree.body)),
-            )
+        tree = _parsed(text)
+        return Module(
+            name=name,
+            lines=lines,
+            says=first_sentence(ast.get_docstring(tree)),
+            imports=_imports(tree, name if is_package else name.rpartition(".")[0]),
+            classes=_only_last(_class(node) for node in _classes(tree.body)),
+            functions=_only_last(_function(node) for node in _functions(tree.body)),
+        )
     except SyntaxError as error:
         return Module(name=name, lines=lines, fault=f"line {error.lineno or 1}: {error.msg}")
     except (ValueError, RecursionError, MemoryError) as error:
         return Module(name=name, lines=lines, fault=str(error) or type(error).__name__)
+
+
+def _parsed(text: str) -> ast.Module:
+    with _parsing, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return ast.parse(text)
 
 
 def first_sentence(text: str | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import workflows
 from agents.tools.folder import package_of, read_folder
 from workflows.code_folder import code_sources
 from workflows.code_map import first_sentence, module_name, read_module
@@ -189,6 +191,13 @@ def test_what_is_not_python_has_a_fault(text: str) -> None:
     assert "It cannot be read as Python" in render(
         "module", {"module:m": Source(name="module:m", text=text)}
     )
+
+
+def test_threads_read_side_by_side() -> None:
+    texts = [path.read_text() for path in Path(workflows.__file__).parent.glob("*.py")]
+    with ThreadPoolExecutor(8) as pool:
+        read = list(pool.map(lambda text: read_module("m", text), texts * 3))
+    assert not any(module.fault for module in read)
 
 
 @given(texts)
