@@ -36,9 +36,6 @@ from workflows.task import Task
 
 __all__ = ["Writer", "document_id"]
 
-#: Characters of a text without sentences (JSON, a table) that are shown of it.
-_MOST_SHOWN = 1500
-
 
 class Writer(Agent):
     """Writes sections, and whole documents where nobody divides the work."""
@@ -82,7 +79,7 @@ class Writer(Agent):
         (name,) = plan.sources
         text = sources[name].text
         if not choices_of(text, 1):
-            return Answer(_as_it_is(text), Usage(), 0)
+            return Answer(render("verbatim", {name: sources[name]}), Usage(), 0)
         assert model is not None, "what a text says needs a model"
         # Equal sections ask equal questions.
         task = Task(id=UUID(self.key(plan, sources)[:32]), description=plan.words)
@@ -165,8 +162,3 @@ class Writer(Agent):
 def document_id(project: UUID, doc_type: DocumentationType) -> UUID:
     """Return the id of a document, which is always the same for a project and a type."""
     return uuid5(project, f"document:{doc_type}")
-
-
-def _as_it_is(text: str) -> str:
-    shown = text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
-    return "\n".join(f"    {line}" for line in shown.splitlines())

@@ -64,10 +64,14 @@ class _Strict(BaseModel):
 
 
 class Source(_Strict):
-    """A text that documents are made of, such as ``facts:goals``, ``result:market``, ``file:a/b.py``."""
+    """A text that documents are made of, such as ``facts:goals``, ``result:market``, ``file:a/b.py``.
+
+    What is no `prose` (JSON, a table) is shown as it is.
+    """
 
     name: str
     text: str
+    prose: bool = True
 
     @property
     def sha256(self) -> str:

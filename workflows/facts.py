@@ -17,6 +17,8 @@ from workflows.project import GoalStanding, Project, ProjectGoal
 
 __all__ = ["fact", "project_facts", "work_facts"]
 
+_ENDINGS = {"reached": "was reached", "failed": "failed", "to-accept": "waits to be accepted"}
+
 
 def fact(topic: str, value: Any) -> Source:
     """Return a fact as a source of documents."""
@@ -107,9 +109,7 @@ def _changes(project: Project) -> Iterable[dict[str, str]]:
         yield _change(artifact.created_at, words)
     for goal, standing in project.standings.items():
         if standing.reached_at is not None:
-            ended = {"reached": "was reached", "failed": "failed"}.get(
-                standing.state, "was worked on"
-            )
+            ended = _ENDINGS.get(standing.state, "was worked on")
             by = f", accepted by {standing.accepted_by}" if standing.accepted_by else ""
             yield _change(standing.reached_at, f"goal {goal} {ended}{by}")
 

@@ -75,7 +75,7 @@ def _architecture(sources: Sources) -> Iterable[SectionPlan | None]:
     yield _intro()
     if _has(sources, "text:docstrings"):
         words = "Say what the parts of this program do."
-        yield _quoted("in-short", "In short", "text:docstrings", words)
+        yield _quoted(sources, "in-short", "In short", "text:docstrings", words)
     yield _facts(sources, "parts", "Parts", "parts")
     yield _facts(sources, "imports", "Who imports whom", "imports")
     if _has(sources, "facts:files") and sources["facts:files"].text != "[]":
@@ -97,7 +97,7 @@ def _user_guide(sources: Sources) -> Iterable[SectionPlan | None]:
     guides = [name for name in _named(sources, "file:") if name.endswith((".md", ".rst"))]
     for name in guides[:MOST_TEXTS]:
         title = f"What {name.partition(':')[2]} says"
-        yield _quoted(name, title, name, "Say how to use this.")
+        yield _quoted(sources, name, title, name, "Say how to use this.")
     yield _facts(sources, "parts", "Parts of the code", "parts")
     yield _facts(sources, "artifacts", "What there is", "artifacts", "project")
 
@@ -145,7 +145,8 @@ def _in_short(sources: Sources) -> SectionPlan | None:
     """Have the last result speak for the whole, or else what the work starts from, or the code."""
     results, inputs = _named(sources, "result:"), _named(sources, "input:")
     for name in (*results[-1:], *inputs[:1], *_named(sources, "text:docstrings")):
-        return _quoted("in-short", "In short", name, "Sum up what this text says.")
+        if sources[name].prose:
+            return _quoted(sources, "in-short", "In short", name, "Sum up what this text says.")
     return None
 
 
@@ -155,7 +156,7 @@ def _results(sources: Sources) -> Iterable[SectionPlan]:
 
 def _texts(sources: Sources, kind: str, title: str, words: str) -> Iterable[SectionPlan]:
     for name in _named(sources, kind)[:MOST_TEXTS]:
-        yield _quoted(name, title.format(name.partition(":")[2]), name, words)
+        yield _quoted(sources, name, title.format(name.partition(":")[2]), name, words)
 
 
 def _facts(sources: Sources, template: str, title: str, *topics: str) -> SectionPlan | None:
@@ -165,7 +166,9 @@ def _facts(sources: Sources, template: str, title: str, *topics: str) -> Section
     return SectionPlan(id=template, title=title, sources=names, template=template)
 
 
-def _quoted(plan_id: str, title: str, source: str, words: str) -> SectionPlan:
+def _quoted(sources: Sources, plan_id: str, title: str, source: str, words: str) -> SectionPlan:
+    if not sources[source].prose:
+        return SectionPlan(id=plan_id, title=title, sources=[source], template="verbatim")
     return SectionPlan(id=plan_id, title=title, sources=[source], words=words)
 
 

@@ -29,9 +29,9 @@ _TICKS = re.compile(r"`+")
 def render(template: str, sources: Mapping[str, Source]) -> str:
     """Return what a template makes of sources.
 
-    ``facts:NAME`` is the variable NAME, and a ``module:NAME`` the variable `module`.
+    ``facts:NAME`` is the variable NAME, a ``module:NAME`` the variable `module`, any other `text`.
     """
-    return _environment().get_template(template).render(_variables(sources)).strip()
+    return _environment().get_template(template).render(_variables(sources)).strip("\n")
 
 
 @functools.cache
@@ -58,6 +58,7 @@ def _environment() -> ImmutableSandboxedEnvironment:
         "clock": lambda text: _at(text, "%H:%M"),
         "code": _code,
         "counted": _counted,
+        "block": _block,
         "day": lambda text: _at(text, "%Y-%m-%d"),
         "line": _line,
         "moment": lambda text: _at(text, "%Y-%m-%d %H:%M"),
@@ -71,6 +72,8 @@ def _variables(sources: Mapping[str, Source]) -> dict[str, Any]:
         kind, _, name = source.name.partition(":")
         if kind == "module":
             found["module"] = read_module(name, source.text)
+        elif kind != "facts":
+            found["text"] = source.text
         else:
             found[name] = json.loads(source.text)
     return found
@@ -90,6 +93,12 @@ def _code(text: str) -> str:
     fence = "`" * (longest + 1)
     room = " " if longest else ""
     return f"{fence}{room}{_line(text)}{room}{fence}"
+
+
+def _block(text: str, most: int) -> str:
+    """Return the beginning of a text as a block of code, which nothing in it ends."""
+    shown = text if len(text) <= most else f"{text[:most]}…"
+    return "\n".join(f"    {line}".rstrip() for line in shown.strip().splitlines())
 
 
 def _counted(number: int, one: str, many: str = "") -> str:

@@ -60,4 +60,5 @@ def _texts(project: Project) -> Iterator[Source]:
 def _source(name: str, artifact: ProjectArtifact | None) -> Iterator[Source]:
     if artifact is None or artifact.type not in _READABLE or artifact.size > LONGEST_TEXT:
         return
-    yield Source(name=name, text=artifacts.read(artifact).decode())
+    is_text = artifact.type is ArtifactType.TEXT
+    yield Source(name=name, text=artifacts.read(artifact).decode(), prose=is_text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -126,6 +127,16 @@ def test_whatever_stands_in_a_cell_ends_no_table(text: str) -> None:
     lines = render("goals", {"facts:goals": fact("goals", goals)}).split("\n")
     assert len(lines) == 3
     assert len(re.findall(r"(?<!\\)\|", lines[2])) == 5
+
+
+def test_what_is_no_prose_is_shown_as_it_is() -> None:
+    text = json.dumps({"a": ["```", "# no heading"]}, indent=1)
+    source = Source(name="result:a", text=text, prose=False)
+    known = {"result:a": source, "facts:project": fact("project", {})}
+    (plan,) = [plan for plan in outline(DocumentationType.OVERVIEW, known) if plan.id == "result:a"]
+    shown = render(plan.template or "", {"result:a": source})
+    assert shown.splitlines() == [f"    {line}" for line in text.splitlines()]
+    assert render("verbatim", {"a:b": Source(name="a:b", text="x" * 2000)}).endswith("x…")
 
 
 def test_a_template_that_misses_a_fact_is_an_error() -> None:
