@@ -19,7 +19,7 @@ from typing import Literal
 from uuid import UUID, uuid5
 
 from agents.agent import Agent
-from agents.answers import ask
+from agents.answers import ask, refusals_counted
 from agents.context import estimate_tokens
 from agents.errors import ContextOverflow, ReplyTruncated, UnreadableAnswer
 from agents.fallback import fallback_steps
@@ -165,7 +165,8 @@ class PlannerAgent(Agent):
         )
         request = ChatRequest(self.profile.model, question.messages, options=options)
         try:
-            found = ask(model, request, question.form, again=_WARMER, explain=question.explain)
+            with refusals_counted(request.model):
+                found = ask(model, request, question.form, again=_WARMER, explain=question.explain)
         except (UnreadableAnswer, ReplyTruncated, ContextOverflow) as error:
             logger.info("task %s is planned by rules: %s", task.id, error)
             return fallback_steps(task.description, parts, staff), "fallback"

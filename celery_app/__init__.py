@@ -12,11 +12,15 @@ if TYPE_CHECKING:
     from celery_app.celery import app
     from celery_app.client import Client
     from celery_app.handles import RunHandle, TaskHandle
+    from celery_app.observe.batch import AgentMetrics, MetricsBatch
+    from celery_app.observe.collectors import BaseCollector
+    from celery_app.observe.metrics_collector import MetricsCollector
     from celery_app.orchestrator.documentation_manager import DocumentationManager
     from celery_app.orchestrator.project_manager import ProjectManager
     from celery_app.orchestrator.task_manager import TaskManager
     from celery_app.orchestrator.workflow_engine import WorkflowEngine
     from celery_app.queues import PriorityQueue
+    from celery_app.store.metrics import MetricsStore
 
 __version__ = "0.1.0"
 
@@ -30,11 +34,21 @@ _HOMES = {
     "TaskManager": "celery_app.orchestrator.task_manager",
     "WorkflowEngine": "celery_app.orchestrator.workflow_engine",
     "PriorityQueue": "celery_app.queues",
+    "MetricsCollector": "celery_app.observe.metrics_collector",
+    "MetricsBatch": "celery_app.observe.batch",
+    "AgentMetrics": "celery_app.observe.batch",
+    "BaseCollector": "celery_app.observe.collectors",
+    "MetricsStore": "celery_app.store.metrics",
 }
 
 __all__ = [
+    "AgentMetrics",
+    "BaseCollector",
     "Client",
     "DocumentationManager",
+    "MetricsBatch",
+    "MetricsCollector",
+    "MetricsStore",
     "PriorityQueue",
     "ProjectManager",
     "RunHandle",

@@ -58,6 +58,7 @@ INCLUDE = (
     "celery_app.worker.gate",
     "celery_app.worker.memory",
     "celery_app.worker.ending",
+    "celery_app.observe.sampling",
     "celery_app.orchestrator.recovery",
     "celery_app.orchestrator.journal_reader",
 )
@@ -103,6 +104,14 @@ def celery_options(settings: SystemSettings) -> dict[str, Any]:
         # It waits in vain: what is delayed is delayed in Postgres.
         "worker_enable_soft_shutdown_on_idle": False,
         "beat_scheduler": "celery_app.orchestrator.beat:TriggerScheduler",
+        "beat_schedule": {
+            "system.metrics": {
+                "task": "system.metrics",
+                "schedule": settings.monitoring.metrics.interval,
+                # One that comes late would find the sample of its interval taken.
+                "options": {"expires": settings.monitoring.metrics.interval},
+            },
+        },
         "worker_hijack_root_logger": False,
         "worker_send_task_events": True,
         "result_extended": True,

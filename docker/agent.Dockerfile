@@ -5,7 +5,7 @@ WORKDIR /build
 # Dependencies first: a change of the code does not install them anew.
 COPY pyproject.toml docker/constraints.txt docker/requirements.py docker/
 RUN python -m venv /opt/ai-agent \
-    && python docker/requirements.py docker/pyproject.toml > requirements.txt \
+    && python docker/requirements.py docker/pyproject.toml otel > requirements.txt \
     && /opt/ai-agent/bin/pip install -r requirements.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY workflows workflows

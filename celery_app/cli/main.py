@@ -26,6 +26,7 @@ from celery_app.cli.docs import docs
 from celery_app.cli.init import init
 from celery_app.cli.keys import keys
 from celery_app.cli.manage import config, doctor
+from celery_app.cli.metrics import metrics
 from celery_app.cli.policy import policy
 from celery_app.cli.processes import beat, down, flower, status, up, worker
 from celery_app.cli.project import project
@@ -139,6 +140,7 @@ for _command in (
     workflow,
     project,
     docs,
+    metrics,
     keys,
     policy,
     token,

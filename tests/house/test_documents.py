@@ -66,7 +66,7 @@ FOREIGN = {
 #: tests run it.
 HARMLESS = {
     "audit show", "audit verify", "audit seal", "completion", "config show", "doctor", "keys list",
-    "policy actions", "policy check", "project budget", "status", "task events", "task list",
+    "metrics", "policy actions", "policy check", "project budget", "status", "task events", "task list",
     "task show", "task submit", "task wait", "token list", "workflow graph", "workflow list",
     "workflow runs", "workflow schema", "workflow show", "workflow triggers", "workflow validate",
 }  # fmt: skip

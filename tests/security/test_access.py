@@ -279,6 +279,7 @@ def test_the_terminal_is_turned_away_with_3(
         ["token", "list"],
         ["keys", "reseal"],
         ["status"],
+        ["metrics"],
     ):
         with caplog.at_level(logging.WARNING, logger="celery_app.audit"):
             caplog.clear()

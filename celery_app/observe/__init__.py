@@ -1,0 +1,1 @@
+"""How the system does: metrics, their history and their exposition."""
