@@ -104,6 +104,23 @@ class Agent:
             return job.read(task.description, _material(texts))
         return job.write(task.description)
 
+    def quote(
+        self,
+        task: Task,
+        text: str,
+        *,
+        model: ChatModel,
+        cancel: threading.Event | None = None,
+        tries: int = 0,
+    ) -> Answer:
+        """Do the task in sentences of the text, which the model chooses, whatever the profile says.
+
+        Where the text has no sentences it is done in the model's words. Raises `AgentError`.
+        """
+        meter = Meter(model, None, cancel)
+        words = _Job(self.profile, task, meter, tries).read(task.description, text, quotes=True)
+        return Answer(words, meter.usage, meter.calls)
+
 
 class _Job:
     """One task in the hands of one agent."""

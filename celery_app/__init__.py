@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from celery_app.observe.log_manager import LogManager
     from celery_app.observe.metrics_collector import MetricsCollector
     from celery_app.observe.processors import LogProcessor
+    from celery_app.orchestrator.documentation_manager import DocumentationManager
     from celery_app.orchestrator.project_manager import ProjectManager
     from celery_app.orchestrator.task_manager import TaskManager
     from celery_app.orchestrator.workflow_engine import WorkflowEngine
@@ -32,6 +33,7 @@ _HOMES = {
     "Client": "celery_app.client",
     "TaskHandle": "celery_app.handles",
     "RunHandle": "celery_app.handles",
+    "DocumentationManager": "celery_app.orchestrator.documentation_manager",
     "ProjectManager": "celery_app.orchestrator.project_manager",
     "TaskManager": "celery_app.orchestrator.task_manager",
     "WorkflowEngine": "celery_app.orchestrator.workflow_engine",
@@ -53,6 +55,7 @@ __all__ = [
     "AgentMetrics",
     "BaseCollector",
     "Client",
+    "DocumentationManager",
     "EnrichedLogEvent",
     "LogContext",
     "LogEvent",

@@ -34,6 +34,7 @@ from celery_app.stack.profile import current_settings, ensure_stack, is_embedded
 from celery_app.store.access import AccessStore
 from celery_app.store.approvals import ApprovalStore
 from celery_app.store.artifacts import ArtifactStore
+from celery_app.store.documents import DocumentStorage
 from celery_app.store.execution import ExecutionStore
 from celery_app.store.graphs import GraphStore
 from celery_app.store.logs import LogStore
@@ -53,6 +54,7 @@ INCLUDE = (
     "celery_app.worker.work",
     "celery_app.worker.steps",
     "celery_app.worker.goals",
+    "celery_app.worker.documents",
     "celery_app.worker.chores",
     "celery_app.worker.gate",
     "celery_app.worker.memory",
@@ -145,6 +147,7 @@ triggers = TriggerStore(database)
 access = AccessStore(database)
 logs = LogStore(database, settings.monitoring.logging.store.buffer)
 projects = ProjectStore(database)
+documents = DocumentStorage(database)
 artifacts = ArtifactStore(
     database, settings.artifacts.folder, settings.artifacts.inline, settings.artifacts.largest
 )

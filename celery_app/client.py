@@ -16,6 +16,7 @@ from agents.presence import check_presence
 from celery_app.celery import agent_manager, database, guard, prepare
 from celery_app.handles import RunHandle, TaskHandle
 from celery_app.orchestrator import budgets
+from celery_app.orchestrator.documentation_manager import DocumentationManager
 from celery_app.orchestrator.project_manager import OnGoal, ProjectManager
 from celery_app.orchestrator.task_manager import TaskManager
 from celery_app.orchestrator.triggers import Triggers
@@ -43,7 +44,7 @@ from workflows.workflow import Workflow
 
 
 class Client:
-    """Hands in work. Uses the configured servers, or starts the embedded ones.
+    """Hands in work. Uses the configured servers, or starts the embedded ones. `documents` writes documents.
 
     Args:
         token: Who asks, as `ai-agent token create` printed it; by default the one in AI_AGENT_TOKEN, or
@@ -61,6 +62,7 @@ class Client:
         self._manager = TaskManager(permissions=self.permissions)
         self._files = WorkflowFiles()
         self._engine = WorkflowEngine(self._files, self.permissions)
+        self.documents = DocumentationManager(self.permissions)
         self._projects = ProjectManager(self.permissions)
         self._triggers = Triggers(self._files, permissions=self.permissions)
 

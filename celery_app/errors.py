@@ -7,7 +7,9 @@ AgentSystemError (workflows.errors)
 ├── UnknownTask            no task has that id
 ├── UnknownProject         no project has that name: exit 2
 ├── UnknownArtifact        no artifact has that id or name: exit 2
+├── UnknownDocument        no document, or version of one, is called that: exit 2
 ├── Unstorable             a value has a part that Postgres or JSON cannot hold: exit 2
+├── DocumentOutdated       what a document was made of has changed since: exit 1
 ├── TaskFailed             the work was tried and failed: exit 1
 │   ├── UnfitResult        the result is not as the task's `output` says
 │   ├── TaskCancelled      somebody cancelled it
@@ -31,6 +33,7 @@ __all__ = [
     "BudgetHeld",
     "BudgetSpent",
     "ConfigurationError",
+    "DocumentOutdated",
     "JournalAltered",
     "LeaseLost",
     "PermissionDenied",
@@ -40,6 +43,7 @@ __all__ = [
     "TaskSkipped",
     "UnfitResult",
     "UnknownArtifact",
+    "UnknownDocument",
     "UnknownProject",
     "UnknownTask",
     "Unsealed",
@@ -52,6 +56,10 @@ class ConfigurationError(AgentSystemError):
     """A setting, file or argument is not usable as given."""
 
     exit_code = 2
+
+
+class DocumentOutdated(AgentSystemError):
+    """What a document was made of is not any more as it was."""
 
 
 class ServiceUnavailable(AgentSystemError):
@@ -70,6 +78,12 @@ class PermissionDenied(AgentSystemError):
 
 class UnknownArtifact(AgentSystemError):
     """No artifact has the given id or name."""
+
+    exit_code = 2
+
+
+class UnknownDocument(AgentSystemError):
+    """No document, or no version of it, is called so."""
 
     exit_code = 2
 

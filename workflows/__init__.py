@@ -6,12 +6,13 @@ Nothing here knows a database, a broker or a network. The one module that speaks
 
 from workflows.acceptance import AcceptanceCheck
 from workflows.artifact import ArtifactType, ProjectArtifact
-from workflows.document import DocumentationType
+from workflows.document import Document, DocumentationType
 from workflows.error_handling import ErrorHandlingConfig, Fallback
 from workflows.errors import (
     AgentSystemError,
     CycleError,
     IllegalTransition,
+    InvalidDocument,
     InvalidExpression,
     InvalidInputs,
     InvalidPlan,
@@ -56,11 +57,13 @@ __all__ = [
     "Capability",
     "Compensation",
     "CycleError",
+    "Document",
     "DocumentationType",
     "ErrorHandlingConfig",
     "Fallback",
     "GoalStanding",
     "IllegalTransition",
+    "InvalidDocument",
     "InvalidExpression",
     "InvalidInputs",
     "InvalidPlan",

@@ -8,6 +8,7 @@ AgentSystemError             the root of every error this system raises: exit 1
 ├── InvalidPlan              a plan breaks the rules for plans
 ├── InvalidWorkflow          a workflow cannot be accepted as written: exit 2
 ├── InvalidProject           a project cannot be as it is given: exit 2
+├── InvalidDocument          a document cannot be written as asked: exit 2
 ├── InvalidInputs            a workflow cannot start with the inputs given: exit 2
 ├── WorkflowError            a run of a workflow cannot go on
 │   └── InvalidExpression    an expression of a step cannot be evaluated
@@ -27,6 +28,7 @@ __all__ = [
     "AgentSystemError",
     "CycleError",
     "IllegalTransition",
+    "InvalidDocument",
     "InvalidExpression",
     "InvalidInputs",
     "InvalidPlan",
@@ -96,6 +98,12 @@ class InvalidProject(AgentSystemError, ValueError):
     def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
         super().__init__(message)
         self.problems = tuple(problems)
+
+
+class InvalidDocument(AgentSystemError, ValueError):
+    """A document cannot be written as it was asked for; nothing was written."""
+
+    exit_code = 2
 
 
 class InvalidInputs(AgentSystemError, ValueError):

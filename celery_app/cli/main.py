@@ -23,6 +23,7 @@ import celery_app
 from celery_app.cli.alerts import alerts
 from celery_app.cli.audit import audit
 from celery_app.cli.completion import completion
+from celery_app.cli.docs import docs
 from celery_app.cli.init import init
 from celery_app.cli.keys import keys
 from celery_app.cli.logs import logs
@@ -142,6 +143,7 @@ for _command in (
     project,
     logs,
     alerts,
+    docs,
     metrics,
     keys,
     policy,

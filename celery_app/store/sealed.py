@@ -66,6 +66,8 @@ SEALED = (
     *_columns("goal", ["project_id", "name"], "checks"),
     *_columns("content", ["id"], "secret"),
     *_columns("artifact", ["id"], "origin"),
+    *_columns("document_version", ["document_id", "version"], "digest", "content", "metadata"),
+    *_columns("document_section", ["id"], "key", "body"),
     *_columns("approval", ["task_id"], "question", "late_result", "late_error"),
     *_columns("trigger", ["workflow", "id"], "body", "error"),
     *_columns("result", ["task_id"], "meta"),

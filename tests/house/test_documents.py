@@ -53,6 +53,7 @@ NOT_RUN = {
     "backend.open_chord(total.s(), [first_id": "needs a project's tasks; tests/backend runs it",
     "body = backend.open_chord(total.s())": "needs a project's tasks; tests/backend runs it",
     "project = Client().create_project(": "asks a model for minutes; tests/projects runs such a project",
+    'client.documents.generate("garden"': "needs a project; tests/documents runs it",
 }
 
 #: Programs that are not ours: their words are not checked.
