@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 import click
 
 import celery_app
+from celery_app.cli.api import api
 from celery_app.cli.audit import audit
 from celery_app.cli.keys import keys
 from celery_app.cli.manage import config, doctor
@@ -131,6 +132,7 @@ for _command in (
     status,
     worker,
     beat,
+    api,
     flower,
     task,
     workflow,

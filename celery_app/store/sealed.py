@@ -69,6 +69,7 @@ SEALED = (
     # A copy of the task's result.
     Column("part", "value", ("chord_id", "task_id"), "result.meta", ("task_id",)),
     *_columns("group_result", ["group_id"], "meta"),
+    *_columns("request_key", ["subject", "key"], "body"),
 )
 
 
