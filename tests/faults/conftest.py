@@ -38,11 +38,15 @@ VISIBILITY_TIMEOUT = 3.0
 PREFIX = "ai-agent-system:"
 
 
-def wait_until(happened: Callable[[], Any], seconds: float = 15, why: str = "") -> None:
-    """Ask until the answer is yes; fail after `seconds`."""
+def wait_until(
+    happened: Callable[[], Any], seconds: float = 15, why: str | Callable[[], object] = ""
+) -> None:
+    """Ask until the answer is yes; fail after `seconds`, with how it then stands if `why` is a question."""
     deadline = time.monotonic() + seconds
     while not happened():
-        assert time.monotonic() < deadline, why or f"did not happen within {seconds} s"
+        if time.monotonic() > deadline:
+            told = why() if callable(why) else why
+            pytest.fail(f"did not happen within {seconds} s: {told}")
         time.sleep(0.02)
 
 
@@ -137,13 +141,13 @@ class Site:
     ) -> None:
         """Wait for the end of a graph: each task recorded once, nothing left with the broker."""
         self.assert_recorded(handle, tasks, seconds)
-        wait_until(lambda: not self.left(), 10, f"left with the broker: {self.left()}")
+        wait_until(lambda: not self.left(), 30, self.left)
 
     def assert_recorded(
         self, handle: TaskHandle, tasks: list[dict[str, Any]], seconds: float
     ) -> None:
         """Wait for the end of a graph: each task recorded once."""
-        wait_until(lambda: handle.state in {"succeeded", "failed"}, seconds, f"{handle.tree()}")
+        wait_until(lambda: handle.state in {"succeeded", "failed"}, seconds, handle.tree)
         assert handle.state == "succeeded"
         recorded = self.kinds(handle, "succeeded")
         assert sorted(recorded) == sorted([*(task["id"] for task in tasks), str(handle.id)])
