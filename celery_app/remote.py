@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
@@ -66,6 +67,8 @@ class Remote:
         self._client = httpx.Client(
             base_url=self.url, headers=headers, timeout=_PATIENCE, trust_env=False
         )
+        # A client keeps nothing that anybody would have to think of, connections included.
+        weakref.finalize(self, self._client.close)
 
     def get(self, path: str, **wanted: Any) -> Any:
         """Return a document; parameters that are None are left out."""

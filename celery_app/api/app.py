@@ -17,7 +17,7 @@ import anyio.to_thread
 from fastapi import FastAPI, Security
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from celery_app import __version__, celery
 from celery_app.api.asking import Desks
@@ -71,7 +71,7 @@ def _add(app: FastAPI, address: Address, kind: type[APIRoute]) -> None:
         address.answer,
         methods=[address.method],
         status_code=address.status,
-        response_class=Response if address.gives is None else _Json,
+        response_class=Response if address.status == 204 else JSONResponse,
         response_model=None,
         responses={address.status: {"model": address.gives}} if address.gives else None,
         dependencies=[Security(_bearer)] if known else None,
@@ -79,10 +79,6 @@ def _add(app: FastAPI, address: Address, kind: type[APIRoute]) -> None:
         route_class_override=kind,
         operation_id=f"{address.room}_{address.answer.__name__}",
     )
-
-
-class _Json(Response):
-    media_type = "application/json"
 
 
 @asynccontextmanager

@@ -4,7 +4,7 @@ Invariants
   * A request without a token is somebody's only on the embedded stack, only when it comes from this machine
     itself, under a name of this machine, through no proxy, and from no page of another origin. So neither a
     page in the browser nor a name that was rebound to this address can speak for its user.
-  * Whether a token is good is asked by the guard, at the first thing that must be allowed.
+  * A token that is no good learns nothing, not even what a good request looks like.
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ from celery_app import celery
 from celery_app.api.problems import Refusal
 from celery_app.local_desk import LocalDesk
 from celery_app.orchestrator.workflow_files import WorkflowFiles
-from celery_app.security.guard import Guard
+from celery_app.security.guard import Guard, TokenRefused
+from celery_app.security.policy import Decision
+from celery_app.security.policy import request as asked
 from celery_app.stack.profile import is_embedded
 
-__all__ = ["Asking", "Desks", "why_a_stranger"]
+__all__ = ["Asking", "Desks", "admit", "why_a_stranger"]
 
 _NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 #: Whoever sets one of them speaks for somebody else.
@@ -64,6 +66,16 @@ class Desks:
 
     def _of_token(self, token: str) -> LocalDesk:
         return self.served(celery.guard(token))
+
+
+def admit(guard: Guard) -> None:
+    """Make sure that a token is good; one that is not is kept among the denials. Raises `TokenRefused`."""
+    try:
+        assert guard.name
+    except TokenRefused as refused:
+        denied = Decision(False, None, str(refused))
+        guard.tell(refused.subject, asked("system.read", "system:api"), denied)
+        raise
 
 
 def why_a_stranger(request: Request) -> str | None:

@@ -132,12 +132,16 @@ class Hub:
         """Whether the process is about to end."""
         return self._closed
 
-    @asynccontextmanager
-    async def ear(self, root_id: str | None, *, text: bool = False) -> AsyncIterator[Ear]:
-        """Hear a run, or all of them, for the length of the block. Raises `Refusal` (503) if too many do."""
+    def require_room(self) -> None:
+        """Make sure that one more may hear. Raises `Refusal` (503)."""
         if self._closed or len(self._all()) >= self._most:
             words = f"{self._most} streams are open, which is the most: ask again later"
             raise Refusal(503, "TooManyStreams", words, {"Retry-After": "5"})
+
+    @asynccontextmanager
+    async def ear(self, root_id: str | None, *, text: bool = False) -> AsyncIterator[Ear]:
+        """Hear a run, or all of them, for the length of the block; see `require_room`."""
+        self.require_room()
         ear = Ear(root_id, text, await self._opened())
         self._ears[root_id].add(ear)
         if text:

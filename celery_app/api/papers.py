@@ -19,6 +19,7 @@ from workflows.task import Priority, ResourceRequirements, TaskType
 __all__ = [
     "Answer",
     "Budget",
+    "Definition",
     "Event",
     "EventNews",
     "Fork",
@@ -70,12 +71,17 @@ class _Given(BaseModel):
     model_config = ConfigDict(extra="allow")
 
 
-class RunStart(_Brought):
-    """A run to be started: `workflow` names one of the files or is one itself, or `text` is its YAML."""
+class Definition(_Brought):
+    """A workflow: `workflow` names one of the files or is one itself, or `text` is its YAML (or JSON)."""
 
     workflow: Words | JsonObject | None = Field(None, examples=["market-report"])
     text: Text | None = None
     file: Words = Field("workflow", description="What messages call the text.")
+
+
+class RunStart(Definition):
+    """A run to be started, of a workflow as `Definition` has it."""
+
     inputs: JsonObject = Field(default_factory=dict, examples=[{"topic": "electric bicycles"}])
     id: UUID | None = Field(None, description="Starting twice under one id starts one run.")
     project: Name | None = None

@@ -19,7 +19,6 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from agents.errors import UnknownAgent
 from celery_app.errors import AgentSystemError, PermissionDenied, UnknownTask
 from celery_app.redaction import redacted
 from celery_app.security.guard import TokenRefused
@@ -37,7 +36,6 @@ _BY_KIND: tuple[tuple[type[AgentSystemError], int], ...] = (
     (TokenRefused, 401),
     (PermissionDenied, 403),
     (UnknownTask, 404),
-    (UnknownAgent, 404),
     (IllegalTransition, 409),
 )
 _BY_EXIT_CODE = {2: 422, 3: 403, 4: 503}

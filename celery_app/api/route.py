@@ -12,8 +12,10 @@ from typing import Any
 
 from fastapi import Request
 from fastapi.routing import APIRoute
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
+from celery_app.api.asking import admit
 from celery_app.api.once import answer_once
 from workflows.json_text import read_json
 
@@ -45,6 +47,7 @@ class Route(APIRoute):
             asking = _Strict(request.scope, request.receive)
             subject, asking.state.desk = state.desks.of(asking)
             await state.rates.count(subject)
+            await run_in_threadpool(admit, asking.state.desk.permissions)
             if request.method == "GET":
                 return _unless_known(asking, await answer(asking))
             return await answer_once(state.request_keys, asking, answer)

@@ -13,12 +13,10 @@ from celery_app.api.once import HEADER
 from celery_app.api.papers import Answer, Fork, Identified, Key, LastEvent, Limit, RunStart, Words
 from celery_app.api.route import document
 from celery_app.api.tasks import Wait, came_of, happened
-from celery_app.api.workflows import defined, picture
+from celery_app.api.workflows import defined, meant, picture
 from celery_app.local_desk import LocalDesk
 from celery_app.store.pages import PageStore
-from workflows.errors import InvalidInputs
 from workflows.state import StepStatus, TaskState
-from workflows.workflow import Workflow
 
 
 def start(
@@ -28,7 +26,7 @@ def start(
 ) -> Response:
     """Start a run of a workflow; it keeps the definition that it starts with."""
     run_id = desk.start(
-        _meant(desk, run),
+        meant(desk, run),
         run.inputs,
         run_id=run.id,
         project=run.project,
@@ -128,14 +126,6 @@ async def events(
 ) -> Response:
     """Tell what happened in a run: as a list, or with `Accept: text/event-stream` as it happens."""
     return await happened(request, desk, "run", run_id, after, text)
-
-
-def _meant(desk: LocalDesk, run: RunStart) -> Workflow | str:
-    if (run.workflow is None) == (run.text is None):
-        raise InvalidInputs("give `workflow` (a name, or a definition) or `text` (as YAML)")
-    if run.text is not None:
-        return desk.files.parse(run.text, run.file)
-    return run.workflow if isinstance(run.workflow, str) else defined(desk, run.workflow or {})
 
 
 def _standing(desk: LocalDesk, run_id: UUID) -> dict[str, str]:

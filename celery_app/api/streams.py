@@ -38,6 +38,7 @@ async def run_events(
 ) -> Response:
     """Return the stream of a run, from behind what the caller has on."""
     hub: Hub = request.app.state.hub
+    hub.require_room()
     feed = EventFeed(desk.manager.store.database)
     root_id = await run_in_threadpool(_root_of, desk, kind, task_id)
     place = _last_seen(request)
@@ -56,6 +57,7 @@ async def run_events(
 async def all_events(request: Request, desk: LocalDesk) -> Response:
     """Return the stream of all runs that the caller may see, from now or from what they have on."""
     hub: Hub = request.app.state.hub
+    hub.require_room()
     feed = EventFeed(desk.manager.store.database)
     levels = await run_in_threadpool(desk.manager.levels)
 

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from celery_app.api.asking import Asking
 from celery_app.api.once import HEADER
-from celery_app.api.papers import EventNews, Words, WorkflowText
+from celery_app.api.papers import Definition, EventNews, Words, WorkflowText
 from celery_app.api.problems import Refusal
 from celery_app.api.route import document
 from celery_app.errors import UnknownTask
@@ -20,7 +20,7 @@ from celery_app.local_desk import LocalDesk
 from celery_app.orchestrator.triggers import LONGEST_BODY, Triggers
 from workflows.definitions import schema as described
 from workflows.drawing import mermaid
-from workflows.errors import InvalidWorkflow
+from workflows.errors import InvalidInputs, InvalidWorkflow
 from workflows.json_text import read_json
 from workflows.problem import nearest, shown
 from workflows.state import StepStatus
@@ -28,7 +28,7 @@ from workflows.storable import JsonObject
 from workflows.svg import svg
 from workflows.workflow import Workflow
 
-__all__ = ["defined", "picture"]
+__all__ = ["defined", "meant", "picture"]
 
 
 def listed(desk: Asking) -> Response:
@@ -52,6 +52,7 @@ def graph(
 
 def schema(desk: Asking) -> Response:
     """Return the JSON schema of workflow files, for editors."""
+    desk.permissions.require("workflow.read", "workflow:*")
     return document(described())
 
 
@@ -66,9 +67,9 @@ def validate(desk: Asking, given: WorkflowText) -> Response:
     return document({"valid": True, "problems": [], "workflow": workflow.plain()})
 
 
-def register(desk: Asking, given: WorkflowText) -> Response:
+def register(desk: Asking, given: Definition) -> Response:
     """Put the triggers of a workflow in force."""
-    workflow = desk.files.parse(given.text, given.file)
+    workflow = meant(desk, given)
     desk.register(workflow)
     return document({"name": workflow.name, "digest": workflow.digest}, 201)
 
@@ -89,7 +90,8 @@ def add_trigger(
     trigger: Annotated[JsonObject, Body(examples=[{"cron": "0 7 * * mon"}])],
 ) -> Response:
     """Add a trigger, with the keys of a file, to a registered workflow."""
-    return document({"workflow": name, "id": desk.triggers.add(name, trigger).id}, 201)
+    added = desk.triggers.add(name, trigger)
+    return document({"workflow": name, "id": str(added.id)}, 201)
 
 
 def remove_trigger(desk: Asking, name: Words, trigger_id: Words) -> Response:
@@ -137,6 +139,17 @@ async def webhook(
     payload = _payload(body)
     started = await run_in_threadpool(Triggers().webhook, name, body, payload, signature)
     return document({"runs": started}, 202)
+
+
+def meant(desk: LocalDesk, given: Definition) -> Workflow:
+    """Return the workflow that is meant. Raises `InvalidInputs`, and `InvalidWorkflow`."""
+    if (given.workflow is None) == (given.text is None):
+        raise InvalidInputs("give `workflow` (a name, or a definition) or `text` (as YAML)")
+    if given.text is not None:
+        return desk.files.parse(given.text, given.file)
+    if isinstance(given.workflow, str):
+        return desk.files.named(given.workflow)
+    return defined(desk, given.workflow or {})
 
 
 def defined(desk: LocalDesk, plain: Mapping[str, Any]) -> Workflow:
