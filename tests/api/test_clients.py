@@ -169,7 +169,7 @@ def errors(client: Client) -> dict[str, tuple[type[Exception], Callable[[], obje
         "empty": (InvalidTask, lambda: client.submit("")),
         "unknown agent": (UnknownAgent, lambda: client.submit("a", plan=False, agent="nobody")),
         "unknown task": (InvalidTask, lambda: client.submit_graph([{"task": "no.such"}])),
-        "not over": (IllegalTransition, lambda: slow.retry()),
+        "not over": (IllegalTransition, lambda: client.start_workflow(load(GREET)).resume()),
         "no budget": (InvalidTask, lambda: slow.give(tokens=1)),
         "no project": (InvalidTask, lambda: client.project_budget(f"p-{uuid4()}")),
     }
