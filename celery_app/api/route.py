@@ -50,6 +50,8 @@ class Route(APIRoute):
             await run_in_threadpool(admit, asking.state.desk.permissions)
             if request.method == "GET":
                 return _unless_known(asking, await answer(asking))
+            # Read here, where a body that is too large is told as that.
+            await asking.body()
             return await answer_once(state.request_keys, asking, answer)
 
         return handle

@@ -33,7 +33,7 @@ def test_a_keyed_request_is_done_once(asking: httpx.Client) -> None:
     other = post(asking, {"task": "chore.echo", "args": [2]}, **key)
     assert (other.status_code, other.json()["kind"]) == (422, "KeyReused")
     assert post(asking, ECHO).json()["id"] != first.json()["id"]
-    for wrong in ("", " ", "x" * 256):
+    for wrong in ("", "x" * 256):
         refused = post(asking, ECHO, **{"Idempotency-Key": wrong})
         assert (refused.status_code, refused.json()["kind"]) == (422, "InvalidKey")
 
