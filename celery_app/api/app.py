@@ -92,6 +92,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             yield
     finally:
         await hub.stop()
+        await app.state.rates.close()
 
 
 @contextmanager

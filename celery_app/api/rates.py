@@ -10,9 +10,9 @@ import time
 from urllib.parse import urlsplit
 
 from limits import RateLimitItem, parse
-from limits.aio.storage import MemoryStorage, Storage
+from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
-from limits.storage import storage_from_string
+from redis.asyncio import ConnectionPool
 from redis.exceptions import RedisError
 
 from celery_app.api.problems import Refusal
@@ -40,9 +40,20 @@ class Rates:
         self._item: RateLimitItem = parse(f"{number}/{_UNITS[unit]}")
         self._said = rate
         self._name = name
-        self._shared = SlidingWindowCounterRateLimiter(_storage(broker_url))
+        # Another client than kombu's, since that one has no asynchronous face.
+        self._pool = ConnectionPool.from_url(_address(broker_url))
+        storage = RedisStorage(
+            f"async+{broker_url}",
+            connection_pool=self._pool,  # type: ignore[arg-type]
+            implementation="redispy",
+        )
+        self._shared = SlidingWindowCounterRateLimiter(storage)
         self._own = SlidingWindowCounterRateLimiter(MemoryStorage())
         self._away_until = 0.0
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        await self._pool.disconnect()
 
     async def count(self, subject: str) -> None:
         """Count a request. Raises `Refusal` (429) with the seconds to wait if there were too many."""
@@ -64,14 +75,9 @@ class Rates:
             )
 
 
-def _storage(broker_url: str) -> Storage:
+def _address(broker_url: str) -> str:
+    """Return the address of a Redis as its own client has it."""
     parts = urlsplit(broker_url)
-    if parts.scheme == "redis+socket":
-        address = f"async+redis+unix://{parts.netloc}{parts.path}?{parts.query}"
-        address = address.replace("virtual_host=", "db=")
-    else:
-        address = f"async+{broker_url}"
-    # Another client than kombu's, since that one has no asynchronous face.
-    storage = storage_from_string(address, implementation="redispy")
-    assert isinstance(storage, Storage)
-    return storage
+    if parts.scheme != "redis+socket":
+        return broker_url
+    return f"unix://{parts.netloc}{parts.path}?{parts.query.replace('virtual_host=', 'db=')}"

@@ -206,8 +206,10 @@ def test_a_counter_that_is_away_stops_nobody(client: Client) -> None:
     ):
         from celery_app.api.rates import Rates
 
+        shared = served.app.state.rates
         served.app.state.rates = Rates("2/m", "redis://127.0.0.1:9/0", f"t-{uuid4()}")
         assert [asking.get("/agents").status_code for _ in range(3)] == [200, 200, 429]
+        served.app.state.rates = shared
 
 
 def test_health_says_what_is_missing(asking: httpx.Client, client: Client) -> None:

@@ -52,6 +52,7 @@ NOT_RUN = {
     '{"id": ..., "description": "Sum up': "abridged: the ids are left out",
     "backend.open_chord(total.s(), [first_id": "needs a project's tasks; tests/backend runs it",
     "body = backend.open_chord(total.s())": "needs a project's tasks; tests/backend runs it",
+    '(url="http://localhost:8000"': "asks an API on that port; tests/api runs it",
 }
 
 #: Programs that are not ours: their words are not checked.
