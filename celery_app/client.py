@@ -13,7 +13,6 @@ from uuid import UUID
 
 from celery_app.desk import Desk
 from celery_app.handles import RunHandle, TaskHandle, local_desk
-from celery_app.remote_desk import RemoteDesk
 from celery_app.store.budgets import Budget
 from workflows.errors import InvalidTask
 from workflows.task import (
@@ -47,7 +46,7 @@ class Client:
     """
 
     def __init__(self, token: str | None = None, *, url: str | None = None) -> None:
-        self.desk: Desk = local_desk(token) if url is None else RemoteDesk(url, token)
+        self.desk: Desk = local_desk(token) if url is None else _remote_desk(url, token)
 
     @property
     def permissions(self) -> Guard:
@@ -280,6 +279,13 @@ class Client:
 
     def _submit(self, fields: dict[str, Any]) -> TaskHandle:
         return TaskHandle(self.desk.submit(_validated(fields, "task")), self.desk)
+
+
+def _remote_desk(url: str, token: str | None) -> Desk:
+    """Return the desk of an API. Who reaches the servers themselves does not pay for its import."""
+    from celery_app.remote_desk import RemoteDesk
+
+    return RemoteDesk(url, token)
 
 
 def _validated(given: Task | Mapping[str, Any], place: str) -> Task:
