@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import Unsatisfiable
 from schemathesis.generation import GenerationMode
 
 from celery_app.api.routes import PUBLIC, ROUTES, Address
@@ -46,4 +47,8 @@ def test_every_answer_is_as_it_says(
     def throw(case: Any) -> None:
         case.call_and_validate(timeout=60)
 
-    throw()
+    try:
+        throw()
+    except Unsatisfiable:
+        assert mode is GenerationMode.NEGATIVE
+        pytest.skip("nothing can be wrong with it")
