@@ -43,7 +43,7 @@ def running(log: Path, **environment: str) -> Iterator[tuple[subprocess.Popen[by
 
 
 def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 150
     while True:
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < deadline, log.read_text()
@@ -55,6 +55,7 @@ def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
             return
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_it_ends_in_order(client: Client, tmp_path: Path, workers: str) -> None:
     handle = client.submit("Wait for nobody", plan=False)
