@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from celery_app.aio import AsyncClient
     from celery_app.celery import app
     from celery_app.client import Client
     from celery_app.handles import RunHandle, TaskHandle
@@ -30,6 +31,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "app": "celery_app.celery",
+    "AsyncClient": "celery_app.aio",
     "Client": "celery_app.client",
     "TaskHandle": "celery_app.handles",
     "RunHandle": "celery_app.handles",
@@ -53,6 +55,7 @@ _HOMES = {
 
 __all__ = [
     "AgentMetrics",
+    "AsyncClient",
     "BaseCollector",
     "Client",
     "DocumentationManager",
