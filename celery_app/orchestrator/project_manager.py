@@ -16,6 +16,7 @@ from uuid import UUID, uuid4
 from agents.model import ChatModel
 from agents.planner import staff_of
 from celery_app.celery import agent_manager, artifacts, database, guard, projects
+from celery_app.crash_points import crash_point
 from celery_app.errors import UnknownProject
 from celery_app.orchestrator import budgets
 from celery_app.orchestrator.project_access import found
@@ -175,6 +176,7 @@ class ProjectManager:
         run = uuid4()
         tasks = tasks_of(project, chosen, run, agent_manager().planner, self._text)
         projects.begin(project, str(run), {goal: str(end_of(run, goal)) for goal in chosen})
+        crash_point("after-begin")
         try:
             return self.task_manager.submit(
                 Task(
