@@ -227,13 +227,19 @@ class ProjectManager:
     def _create_project_plan(
         self, project: Project, inputs: Mapping[str, str], on_goal: OnGoal | None
     ) -> ProjectPlan:
+        def planned(goal: str, plan: Plan) -> None:
+            used = plan.tokens.prompt + plan.tokens.generated
+            budgets.book(f"project:{project.name}", tokens=used, calls=plan.tries)
+            if on_goal is not None:
+                on_goal(goal, plan)
+
         return agent_manager().planner.create_project_plan(
             project,
             inputs,
             roster=agent_manager().profiles,
             model=self._model or chat_model(),
             estimator=estimator(),
-            on_goal=on_goal,
+            on_goal=planned,
         )
 
     def _setup_monitoring(self, project: Project, spec: ProjectSpec) -> None:

@@ -95,15 +95,16 @@ def test_failed_tasks_fire_once_until_their_goal_is_worked_on_again(
 @pytest.mark.usefixtures("at_work")
 def test_a_budget_fires_while_its_share_is_used_up(manager: ProjectManager, desk: Desk) -> None:
     name = named()
-    limits = {"budget": {"model_calls": 4, "tokens": 1_000_000}}
+    limits = {"budget": {"model_calls": 12, "tokens": 1_000_000}}
     alerts = {"budget": 0.5, "notify": [desk.to]}
     project = manager.create(spec(name, resources=limits, alerts=alerts))
+    assert budgets.standing(f"project:{name}").used_calls == 4, "that is what planning took"
     assert alerts_of(desk, name) == {}
     run(manager, project)
     (alert,) = alerts_of(desk, name).values()
-    used = manager.figures(name).calls
+    used = 4 + manager.figures(name).calls
     assert (alert.about, alert.is_open) == ("budget=calls", True)
-    assert alert.message == f"project {name}: {used} of 4 calls are used, 50% are told of"
+    assert alert.message == f"project {name}: {used} of 12 calls are used, 50% are told of"
     assert alerts_of(desk, name) == {"budget=calls": alert}
     budgets.give(f"project:{name}", calls=1000)
     assert not alerts_of(desk, name)["budget=calls"].is_open
