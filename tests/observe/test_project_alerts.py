@@ -9,10 +9,12 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from click.testing import CliRunner
 from sqlalchemy import event
 
 from agents.scripted import ScriptedModel
 from celery_app.celery import database, projects
+from celery_app.cli.main import cli
 from celery_app.client import Client
 from celery_app.errors import TaskFailed
 from celery_app.handles import TaskHandle
@@ -121,6 +123,19 @@ def test_what_a_project_finds_at_once_is_told_at_once(manager: ProjectManager, d
     assert alerts_of(desk, name).keys() == {"budget=calls", "budget=tokens"}
     (told,) = desk.told()
     assert {each["about"] for each in told["alerts"]} == {"budget=calls", "budget=tokens"}
+
+
+def test_a_project_is_silenced_by_its_name(manager: ProjectManager, desk: Desk) -> None:
+    name = named()
+    limits = {"budget": {"tokens": 100}}
+    manager.create(spec(name, resources=limits, alerts={"notify": [desk.to]}))
+    words = ["alerts", "silence", f"project:{name}", "--about", "budget=*", "--for", "1h"]
+    done = CliRunner().invoke(cli, words)
+    assert done.exit_code == 0, done.output
+    database.rows("UPDATE budget SET used_tokens = 80 WHERE id = :id", id=f"project:{name}")
+    (alert,) = alerts_of(desk, name).values()
+    assert alert.silenced
+    assert desk.told() == []
 
 
 def test_who_wants_to_be_told_of_nothing_is_not(manager: ProjectManager, desk: Desk) -> None:
