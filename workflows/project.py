@@ -95,12 +95,13 @@ class ProjectAlerts(_Strict):
     """From where on somebody is told; None is never.
 
     `risk` is the share of likely courses that miss a deadline, `budget` the share of a limit that is
-    used up, `failed_tasks` a number.
+    used up, `failed_tasks` a number. `notify` are the notifiers of alerts.yaml that are told.
     """
 
     risk: Annotated[float, Field(gt=0, lt=1)] = 0.1
     budget: Annotated[float, Field(gt=0, le=1)] | None = 0.8
     failed_tasks: Annotated[int, Field(ge=1)] | None = 1
+    notify: list[Name] = Field(default=["log"])
 
 
 class ProjectSpec(_Strict):

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["alerts"]
 
-_RULE = re.compile(r"[\w.*-]+")
+#: A rule of a file, or that of a project; `*` stands for any characters.
+_RULE = re.compile(r"(project:)?[\w.*-]+")
 
 
 @click.group(invoke_without_command=True)
@@ -104,6 +105,7 @@ def silence(rule: str, seconds: float, about: str, as_json: bool) -> None:
     Examples:
       ai-agent alerts silence errors --for 2h
       ai-agent alerts silence '*' --about 'logger=reports*' --for 1d
+      ai-agent alerts silence project:market-study --about 'budget=*' --for 1h
     """
     from celery_app.cli.screen import print_json
 

@@ -54,7 +54,12 @@ def docs() -> None:
 
 @docs.command()
 @click.argument("project")
-@_type
+@click.option(
+    "--type",
+    "doc_type",
+    type=_TYPE,
+    help="What kind of document; by default all that the project lists under `documents`.",
+)
 @click.option(
     "--source", "folder", type=click.Path(path_type=Path), metavar="FOLDER",
     help="The code that it is about; by default that of the version before.",
@@ -65,22 +70,45 @@ def docs() -> None:
 )  # fmt: skip
 @options.as_json
 def generate(
-    project: str, doc_type: str, folder: Path | None, timeout: float | None, as_json: bool
+    project: str, doc_type: str | None, folder: Path | None, timeout: float | None, as_json: bool
 ) -> None:
-    """Write a document of what PROJECT is now, and print it.
+    """Write a document of what PROJECT is now, and print it; without --type all that PROJECT lists.
 
-    Only sections whose sources have changed are written again; if none has, nothing is.
+    Only sections whose sources have changed are written again; if none has, nothing is. Without --type
+    the folder of --source is for those that can be about code, and --json prints a list.
 
     \b
     Examples:
-      ai-agent docs generate market-study --type readme
+      ai-agent docs generate market-study
       ai-agent docs generate market-study --type architecture --source ./src
       ai-agent docs generate market-study --type status_report --json | jq -r .content
     """
-    from celery_app.cli.system import note, open_client
-    from celery_app.cli.waiting import TASK, watch
+    from celery_app.cli.screen import print_json
+    from celery_app.cli.system import open_client
+    from workflows.outline import USES_CODE
 
     client = open_client()
+    if doc_type is not None:
+        _print(_written(client, project, doc_type, folder, timeout), as_json)
+        return
+    types = client.documents.listed(project)
+    able = [each for each in types if each in USES_CODE] or types
+    documents = [
+        _written(client, project, each, folder if each in able else None, timeout) for each in types
+    ]
+    if as_json:
+        print_json([_json(document) for document in documents])
+    else:
+        click.echo("\n".join(document.content for document in documents), nl=False)
+
+
+def _written(
+    client: Client, project: str, doc_type: str, folder: Path | None, timeout: float | None
+) -> Document:
+    """Return a document after it was written, which is shown."""
+    from celery_app.cli.system import note
+    from celery_app.cli.waiting import TASK, watch
+
     before = _holding_version(client, project, doc_type)
     writing = client.documents.start(project, doc_type, folder)
     if writing.run is not None:
@@ -90,7 +118,7 @@ def generate(
     document = client.documents.get(writing.project, doc_type)
     standing = "unchanged, version" if document.version == before else "version"
     note(f"{document.name}: {standing} {document.version}")
-    _print(document, as_json)
+    return document
 
 
 @docs.command("list")

@@ -8,7 +8,7 @@ Invariants
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -24,6 +24,7 @@ from celery_app.observe.alert_rules import (
     Rule,
     ThresholdRule,
 )
+from celery_app.observe.project_rules import ProjectRule, is_of_project, judge_projects
 from celery_app.security.policy import fits
 from celery_app.store.alert_look import Alert, AlertLook, Hit, RunEvent
 from celery_app.store.alerts import AlertStore
@@ -38,6 +39,9 @@ NotifyOf = Callable[[str], Sequence[str]]
 
 _Found = dict[str, dict[str, Hit]]
 """By rule and group, what was found in this look."""
+
+_Notify = Mapping[str, Sequence[str]]
+"""By rule, who is told."""
 
 
 class _Known(Protocol):
@@ -84,7 +88,10 @@ class Alerts:
         for rule in self._rules:
             self._judge(look, rule, found[rule.name], events)
         self._close_of_gone_rules(look)
-        self._tell(look, before)
+        projects = [ProjectRule(project) for project in look.projects.all()]
+        judge_projects(look, projects)
+        told = {rule.name: rule.notify for rule in projects}
+        self._tell(look, before, {**told, **{rule.name: rule.notify for rule in self._rules}})
         for event in events:
             if event.kind == "failed" and event.digest is not None:
                 self._tell_of_run(look, event)
@@ -179,21 +186,23 @@ class Alerts:
         at_risk = [event for event in events if event.kind == "at-risk"]
         for event in at_risk:
             words = f"run {event.root_id}: {event.task_id} will miss its deadline"
-            hit = Hit(f"run={event.root_id}", words, 1, None, event.task_id, event.root_id)
+            if event.project is not None:
+                risks = look.projects.risks(event.project)
+                words = f"project {event.project}: {'; '.join(risks) or 'a deadline was at risk'}"
+            hit = Hit(_about(event), words, 1, None, event.task_id, event.root_id)
             look.fire(rule.name, rule.severity, hit)
-        fresh = {event.root_id for event in at_risk}
+        fresh = {_about(event) for event in at_risk}
         for alert in look.open(rule.name):
-            root_id = alert.about.removeprefix("run=")
-            if root_id not in fresh and look.at_risk(root_id) is False:
+            if alert.about not in fresh and not _is_at_risk(look, alert.about):
                 look.resolve(alert)
 
     def _close_of_gone_rules(self, look: AlertLook) -> None:
         names = {rule.name for rule in self._rules}
         for alert in look.open():
-            if alert.rule not in names:
+            if alert.rule not in names and not is_of_project(alert):
                 look.resolve(alert)
 
-    def _tell(self, look: AlertLook, before: set[int]) -> None:
+    def _tell(self, look: AlertLook, before: set[int], notify: _Notify) -> None:
         """Put into the outbox what is new, rule by rule: what fired, and what of the told is over."""
         silences = look.silences()
         now_open = look.open()
@@ -202,18 +211,19 @@ class Alerts:
         ]
         for alert in unheard:
             look.speak(alert)
-        self._announce(look, "firing", unheard)
+        self._announce(look, "firing", unheard, notify)
         gone = before - {alert.id for alert in now_open}
         over = [alert for alert in look.by_ids(gone) if not alert.silenced]
-        self._announce(look, "resolved", over)
+        self._announce(look, "resolved", over, notify)
 
-    def _announce(self, look: AlertLook, state: str, alerts: Sequence[Alert]) -> None:
-        rules = {rule.name: rule for rule in self._rules}
+    def _announce(
+        self, look: AlertLook, state: str, alerts: Sequence[Alert], notify: _Notify
+    ) -> None:
         of_rule: dict[str, list[Alert]] = defaultdict(list)
         for alert in alerts:
             of_rule[alert.rule].append(alert)
         for name, each in of_rule.items():
-            for notifier in rules[name].notify if name in rules else ():
+            for notifier in notify.get(name, ()):
                 body = {
                     "kind": state,
                     "system": self._system,
@@ -256,6 +266,17 @@ def _add(found: dict[str, Hit], about: str, stored: StoredEvent) -> None:
 
 def _with(hit: Hit, message: str) -> Hit:
     return Hit(hit.about, message, hit.count, hit.at, hit.task_id, hit.root_id)
+
+
+def _about(event: RunEvent) -> str:
+    if event.project is not None:
+        return f"project={event.project}"
+    return f"run={event.root_id}"
+
+
+def _is_at_risk(look: AlertLook, about: str) -> bool:
+    kind, _, name = about.partition("=")
+    return bool(look.projects.risks(name)) if kind == "project" else look.at_risk(name)
 
 
 def _is_silenced(alert: Alert, silences: Iterable[tuple[str, str]]) -> bool:

@@ -6,7 +6,7 @@ from celery_app.celery import database, queue
 from celery_app.store.budgets import Budget, BudgetStore
 from workflows.errors import InvalidTask
 
-__all__ = ["give", "set_limits", "standing"]
+__all__ = ["book", "give", "set_limits", "standing"]
 
 _store = BudgetStore(database)
 
@@ -30,6 +30,11 @@ def give(budget_id: str, *, tokens: int = 0, calls: int = 0, seconds: float = 0)
     standing(budget_id)
     queue.publish(_store.give(budget_id, tokens, calls, seconds))
     return standing(budget_id)
+
+
+def book(budget_id: str, *, tokens: int, calls: int) -> None:
+    """Count model calls that no task has made, if there is such a budget."""
+    _store.book(budget_id, tokens, calls)
 
 
 def set_limits(

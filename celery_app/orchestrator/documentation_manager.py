@@ -132,6 +132,20 @@ class DocumentationManager:
             self.docs_storage.store(confirmed)
         return Writing(found.name, kind, list(keys), written if run else [], run)
 
+    def listed(self, project: str) -> list[DocumentationType]:
+        """Return the types of the documents that a project lists as its own.
+
+        Raises:
+            InvalidDocument: It lists none.
+        """
+        found = self._projects.get(project)
+        if not found.documents:
+            raise InvalidDocument(
+                f"project {found.name} lists no documents: say which one by --type, or list types under "
+                "`documents` in its file"
+            )
+        return list(dict.fromkeys(found.documents))
+
     def get(
         self, project: str, doc_type: DocumentationType | str, version: int | None = None
     ) -> Document:

@@ -16,6 +16,7 @@ from uuid import UUID, uuid4
 from agents.model import ChatModel
 from agents.planner import staff_of
 from celery_app.celery import agent_manager, artifacts, database, guard, projects
+from celery_app.crash_points import crash_point
 from celery_app.errors import UnknownProject
 from celery_app.orchestrator import budgets
 from celery_app.orchestrator.project_access import found
@@ -175,6 +176,7 @@ class ProjectManager:
         run = uuid4()
         tasks = tasks_of(project, chosen, run, agent_manager().planner, self._text)
         projects.begin(project, str(run), {goal: str(end_of(run, goal)) for goal in chosen})
+        crash_point("after-begin")
         try:
             return self.task_manager.submit(
                 Task(
@@ -225,13 +227,19 @@ class ProjectManager:
     def _create_project_plan(
         self, project: Project, inputs: Mapping[str, str], on_goal: OnGoal | None
     ) -> ProjectPlan:
+        def planned(goal: str, plan: Plan) -> None:
+            used = plan.tokens.prompt + plan.tokens.generated
+            budgets.book(f"project:{project.name}", tokens=used, calls=plan.tries)
+            if on_goal is not None:
+                on_goal(goal, plan)
+
         return agent_manager().planner.create_project_plan(
             project,
             inputs,
             roster=agent_manager().profiles,
             model=self._model or chat_model(),
             estimator=estimator(),
-            on_goal=on_goal,
+            on_goal=planned,
         )
 
     def _setup_monitoring(self, project: Project, spec: ProjectSpec) -> None:

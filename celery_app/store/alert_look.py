@@ -17,6 +17,7 @@ from sqlalchemy import Connection, text
 from celery_app.security.vault import Vault
 from celery_app.store.logs import StoredEvent, stored_event
 from celery_app.store.notifications import write
+from celery_app.store.project_watch import ProjectWatch
 
 __all__ = ["NOTE", "Alert", "AlertLook", "Hit", "RunEvent", "alerts_of"]
 
@@ -111,13 +112,14 @@ def alerts_of(rows: Iterable[Any], vault: Vault) -> list[Alert]:
 
 @dataclass(frozen=True)
 class RunEvent:
-    """Something that has happened to a run and may be worth telling."""
+    """Something that has happened to a run, perhaps of a project, and may be worth telling."""
 
     kind: str
     task_id: str
     root_id: str
     digest: str | None
     workflow: str | None
+    project: str | None
 
 
 class AlertLook:
@@ -126,10 +128,14 @@ class AlertLook:
     Args:
         connection: The transaction.
         vault: Opens what was said, and seals what is told.
+
+    Attributes:
+        projects: What is told of projects.
     """
 
     def __init__(self, connection: Connection, vault: Vault) -> None:
         self._connection = connection
+        self.projects = ProjectWatch(connection)
         self._vault = vault
         self.now: datetime = self._one("SELECT clock_timestamp() AS now").now
 
@@ -167,9 +173,11 @@ class AlertLook:
             ), moved AS (
                 UPDATE alert_look SET xact = look.until, at = clock_timestamp() FROM look
             )
-            SELECT e.kind, e.task_id, e.root_id, r.digest, r.workflow
+            SELECT e.kind, e.task_id, e.root_id, r.digest, r.workflow, p.name AS project
               FROM look JOIN event e ON e.xact >= look.since AND e.xact < look.until
               LEFT JOIN run r ON r.id = e.task_id
+              LEFT JOIN project_run w ON w.run_id = e.root_id
+              LEFT JOIN project p ON p.id = coalesce(w.project_id, e.root_id)
              WHERE e.kind = 'at-risk' OR (e.kind = 'failed' AND r.id IS NOT NULL)
              ORDER BY e.id
             """
@@ -287,8 +295,8 @@ class AlertLook:
     def _note(self, root_id: str | None, task_id: str | None, kind: str, number: int) -> None:
         self._all(NOTE, root=root_id, task=task_id or root_id, kind=kind, cause=f"alert {number}")
 
-    def at_risk(self, root_id: str) -> bool | None:
-        """Tell whether something open in a run is at risk still; None where there are no such tasks."""
+    def at_risk(self, root_id: str) -> bool:
+        """Tell whether something open in a run is at risk still; a run that is gone is not."""
         row = self._one(
             """
             SELECT bool_or(risk IS NOT NULL
@@ -297,7 +305,7 @@ class AlertLook:
             """,
             root=root_id,
         )
-        return row.so if row.so is None else bool(row.so)
+        return bool(row.so)
 
     def error_of(self, task_id: str) -> dict[str, Any]:
         """Return why a task failed."""

@@ -78,6 +78,18 @@ class BudgetStore:
             seconds=seconds,
         )
 
+    def book(self, budget_id: str, tokens: int, calls: int) -> None:
+        """Add what was used without a task to a budget, if there is one."""
+        self.database.rows(
+            """
+            UPDATE budget SET used_tokens = used_tokens + :tokens, used_calls = used_calls + :calls
+             WHERE id = :id
+            """,
+            id=budget_id,
+            tokens=tokens,
+            calls=calls,
+        )
+
     def give(self, budget_id: str, tokens: int, calls: int, seconds: float) -> Released:
         """Add to the limits of a budget; return what may go on and is to be published."""
         rows = self.database.rows(

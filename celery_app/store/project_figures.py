@@ -86,11 +86,6 @@ class ProjectFigures:
             due=due,
         )
 
-    def watched(self) -> dict[str, tuple[UUID, ProjectAlerts]]:
-        """Return the id of each project, and from where on somebody is to be told, by name."""
-        rows = self.database.rows("SELECT id, name, alerts FROM project ORDER BY name")
-        return {row.name: (UUID(row.id), ProjectAlerts.model_validate(row.alerts)) for row in rows}
-
     def actuals(self, names: Mapping[str, str]) -> dict[str, Actual]:
         """Return what has become of tasks.
 

@@ -27,12 +27,19 @@ __all__ = ["Listed", "ProjectStore"]
 #: Seconds after which a run that is not there yet never will be.
 _BEGINS_WITHIN = 60
 
+#: The run of a goal died before it was there.
+_NEVER_BEGUN = f"""
+    begun_at < clock_timestamp() - make_interval(secs => {_BEGINS_WITHIN})
+    AND NOT EXISTS (SELECT 1 FROM task t WHERE t.id = goal.task_id)
+"""
 #: A goal whose last task has ended without reaching it has failed.
 _OVER = "('succeeded', 'failed', 'cancelled', 'skipped')"
 _GOALS = f"""
-    SELECT g.project_id, g.name, g.run_id, g.checks, g.accepted_by, g.reached_at,
-           CASE WHEN g.state = 'running' AND t.state IN {_OVER} THEN 'failed' ELSE g.state END AS state
-      FROM goal g LEFT JOIN task t ON t.id = g.task_id WHERE g.project_id = :id
+    SELECT goal.project_id, goal.name, goal.run_id, checks, accepted_by, reached_at,
+           CASE WHEN goal.state <> 'running' THEN goal.state
+                WHEN e.state IN {_OVER} THEN 'failed'
+                WHEN {_NEVER_BEGUN} THEN 'open' ELSE goal.state END AS state
+      FROM goal LEFT JOIN task e ON e.id = goal.task_id WHERE goal.project_id = :id
 """
 _FRESH = "checks = NULL, accepted_by = NULL, reached_at = NULL, risk = NULL"
 _OPEN = f"state = 'open', run_id = NULL, task_id = NULL, {_FRESH}"
@@ -181,8 +188,7 @@ class ProjectStore:
                        AND (state <> 'running'
                             OR EXISTS (SELECT 1 FROM task t
                                         WHERE t.id = goal.task_id AND t.state IN {_OVER})
-                            OR begun_at < clock_timestamp() - make_interval(secs => {_BEGINS_WITHIN})
-                               AND NOT EXISTS (SELECT 1 FROM task t WHERE t.id = goal.task_id))
+                            OR {_NEVER_BEGUN})
                     RETURNING goal.name
                     """
                 ),

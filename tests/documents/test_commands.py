@@ -77,6 +77,24 @@ def test_a_document_from_its_first_version_to_its_check(study: Study) -> None:
     assert "Nobody" not in RIVER
 
 
+def test_without_a_type_all_that_the_project_lists_are_written(study: Study, code: Path) -> None:
+    kinds = ("changelog", "api_reference", "changelog", "status_report")
+    listed = [DocumentationType(each) for each in kinds]
+    study.manager.change(study.project().spec.model_copy(update={"documents": listed}))
+    done = invoke("generate", study.name, "--source", str(code))
+    assert done.exit_code == 0, done.output
+    titles = re.findall(r"^# (.*)$", done.stdout, re.MULTILINE)
+    assert titles == [
+        f"{each}: {study.name}" for each in ("Changelog", "API reference", "Status report")
+    ]
+    assert f"{study.name}/status_report: version 1" in done.stderr
+    found = told("generate", study.name)
+    assert [(each["type"], each["version"]) for each in found] == [
+        ("changelog", 1), ("api_reference", 1), ("status_report", 1),
+    ]  # fmt: skip
+    assert "\n".join(each["content"] for each in found) == done.stdout
+
+
 def told_anyway(*arguments: str) -> Any:
     return json.loads(invoke(*arguments, "--json").stdout)
 
@@ -85,7 +103,8 @@ def told_anyway(*arguments: str) -> Any:
     ("arguments", "words"),
     [
         (["generate", "{}", "--type", "novel"], "'novel' is not one of 'readme', 'overview'"),
-        (["generate", "{}"], "Missing option '--type'"),
+        (["generate", "{}"], "project {} lists no documents: say which one by --type"),
+        (["show", "{}"], "Missing option '--type'"),
         (["generate", "nothing", "--type", "readme"], "there is no project 'nothing'"),
         (["generate", "{}", "--type", "api-reference"], "give a folder with Python files by --source"),
         (["show", "{}", "--type", "readme"], "there is no readme of project {}: `ai-agent docs generate"),

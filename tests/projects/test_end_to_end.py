@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from subprocess import CompletedProcess
+from subprocess import CompletedProcess, run
+from typing import Any
 
 import pytest
 
@@ -41,6 +45,51 @@ def home() -> Iterator[str]:
         ai_agent("down", AI_AGENT_HOME=folder)
 
 
+#: Counts and dates as they stand in the tables.
+FACTS = """
+SELECT (SELECT count(*) FROM goal WHERE state = 'reached' AND project_id = p.id) AS reached,
+       (SELECT count(*) FROM goal WHERE project_id = p.id) AS goals,
+       (SELECT count(*) FROM task JOIN project_run r ON r.run_id = root_id
+         WHERE r.project_id = p.id AND id <> root_id) AS tasks,
+       (SELECT count(*) FROM model_call JOIN task t ON t.id = task_id
+          JOIN project_run r ON r.run_id = t.root_id WHERE r.project_id = p.id) AS calls,
+       (SELECT sum(c.prompt_tokens + c.generated_tokens) FROM model_call c JOIN task t ON t.id = c.task_id
+          JOIN project_run r ON r.run_id = t.root_id WHERE r.project_id = p.id) AS tokens,
+       (SELECT json_agg(json_build_array(
+                   name, type, to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI')))
+          FROM artifact WHERE namespace = p.name) AS kept,
+       to_char(due AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') AS due
+  FROM project p WHERE p.name = 'pets'
+"""
+ASK = """
+import json, sys
+from celery_app.celery import database, prepare
+prepare()
+print(json.dumps(database.row(sys.argv[1])._asdict(), default=int))
+"""
+
+
+def facts(home: str) -> Any:
+    """Return what the database of a home says of the project."""
+    asked = run(
+        [sys.executable, "-c", ASK, FACTS],
+        capture_output=True,
+        check=True,
+        env={**os.environ, "AI_AGENT_HOME": home},
+    )
+    return json.loads(asked.stdout)
+
+
+def check_report(report: str, found: Any) -> None:
+    """See that a status report says what the database does."""
+    assert f"{found['reached']} of {found['goals']} goals reached." in report
+    assert f"{found['tasks']} tasks so far, {found['tasks']} succeeded; " in report
+    assert f"; {found['calls']} model calls with {found['tokens']} tokens." in report
+    assert f"It is due {found['due']}" in report
+    for name, kind, moment in found["kept"]:
+        assert re.search(rf"^\| {name} \| {kind} \| \d+ \| {moment}", report, re.MULTILINE)
+
+
 @pytest.mark.model
 @pytest.mark.timeout(1800)
 def test_three_goals_are_planned_reached_and_planned_again_where_they_change(
@@ -70,6 +119,15 @@ def test_three_goals_are_planned_reached_and_planned_again_where_they_change(
     assert {item["standing"] for item in shown["timeline"]["items"]} == {"done"}
     assert shown["figures"]["calls"] > 0
     assert "20" in call("artifact", "pets", "figures").stdout
+
+    drawn = call("timeline", "pets")
+    assert drawn.returncode == 0, drawn.stderr
+    assert all(name in drawn.stdout for name in ("overview", "figures", "report"))
+    report = ai_agent("docs", "generate", "pets", "--type", "status_report", AI_AGENT_HOME=home)
+    assert report.returncode == 0, report.stderr
+    found = facts(home)
+    assert (found["reached"], found["goals"]) == (3, 3)
+    check_report(report.stdout, found)
 
     file.write_text(SPEC.replace("List the numbers", "Find the numbers"))
     again = call("plan", str(file), "--json")

@@ -10,7 +10,6 @@ import pytest
 from celery_app.celery import database, projects
 from celery_app.orchestrator.project_deadlines import ProjectDeadlines
 from celery_app.orchestrator.project_manager import ProjectManager
-from celery_app.store.project_figures import ProjectFigures
 from tests.projects.conftest import Spec
 from workflows.project import Project
 
@@ -94,10 +93,3 @@ def test_who_is_bold_is_told_later(manager: ProjectManager, spec: Spec) -> None:
     assert bold.timeline is not None
     assert bold.timeline.likely.p90 > 2 * 3600 + 600
     assert look() == 0
-
-
-def test_thresholds_are_there_for_whoever_looks(manager: ProjectManager, spec: Spec) -> None:
-    project = made(manager, spec, alerts={"budget": 0.5, "failed_tasks": None})
-    project_id, alerts = ProjectFigures(database).watched()[project.name]
-    assert project_id == project.id
-    assert (alerts.risk, alerts.budget, alerts.failed_tasks) == (0.1, 0.5, None)

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -137,9 +142,28 @@ def test_a_goal_is_worked_on_by_one_run(manager: ProjectManager, spec: Spec) -> 
     projects.begin(project, "00000000-0000-4000-8000-000000000001", {"facts": "nobody"})
     with pytest.raises(IllegalTransition, match=r"goal facts of project .* is being worked on"):
         manager.run(project.name)
-    # A run that never came to be stands in the way for a minute.
+    # A run that never came to be stands in the way for a minute, and then nobody waits for it.
     projects.database.rows("UPDATE goal SET begun_at = begun_at - interval '61 seconds'")
+    assert set(states(manager, project.name).values()) == {"open"}
     run(manager, project)
+
+
+def test_a_process_that_dies_before_its_run_is_handed_in_holds_no_goals(
+    manager: ProjectManager, spec: Spec, tmp_path: Path
+) -> None:
+    project = manager.create(spec(), INPUTS)
+    words = "import sys; from celery_app.client import Client; Client().project(sys.argv[1]).run()"
+    died = subprocess.run(
+        [sys.executable, "-c", words, project.name],
+        env={**os.environ, "AI_AGENT_CRASH_AT": f"after-begin:{tmp_path / 'died'}"},
+        check=False,
+    )
+    assert died.returncode == -signal.SIGKILL
+    assert set(states(manager, project.name).values()) == {"running"}
+    projects.database.rows("UPDATE goal SET begun_at = begun_at - interval '61 seconds'")
+    assert set(states(manager, project.name).values()) == {"open"}
+    run(manager, project)
+    assert set(states(manager, project.name).values()) == {"reached"}
 
 
 def test_a_run_that_is_refused_leaves_the_goals_open(
