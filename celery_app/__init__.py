@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from celery_app.orchestrator.task_manager import TaskManager
     from celery_app.orchestrator.workflow_engine import WorkflowEngine
     from celery_app.queues import PriorityQueue
+    from celery_app.testing.environment import TestEnvironment
+    from celery_app.testing.framework import AgentTestFramework
+    from celery_app.testing.results import TestError, TestResult, TestResults, TestStatus
+    from celery_app.testing.suite import TestCase, TestStep, TestSuite
 
 __version__ = "0.1.0"
 
@@ -26,14 +30,32 @@ _HOMES = {
     "TaskManager": "celery_app.orchestrator.task_manager",
     "WorkflowEngine": "celery_app.orchestrator.workflow_engine",
     "PriorityQueue": "celery_app.queues",
+    "AgentTestFramework": "celery_app.testing.framework",
+    "TestEnvironment": "celery_app.testing.environment",
+    "TestCase": "celery_app.testing.suite",
+    "TestError": "celery_app.testing.suite",
+    "TestResult": "celery_app.testing.suite",
+    "TestResults": "celery_app.testing.suite",
+    "TestStatus": "celery_app.testing.suite",
+    "TestStep": "celery_app.testing.suite",
+    "TestSuite": "celery_app.testing.suite",
 }
 
 __all__ = [
+    "AgentTestFramework",
     "Client",
     "PriorityQueue",
     "RunHandle",
     "TaskHandle",
     "TaskManager",
+    "TestCase",
+    "TestEnvironment",
+    "TestError",
+    "TestResult",
+    "TestResults",
+    "TestStatus",
+    "TestStep",
+    "TestSuite",
     "WorkflowEngine",
     "app",
 ]

@@ -1,21 +1,17 @@
-"""One case, done once or several times: its steps, then its checks.
+"""`Attempt`: a case while it is done, once: what its steps have set going, and what it took so far.
 
-Invariant: whatever happens, what is measured is told; and everything that does not hold is told, not
-only the first of it.
+Invariant: whatever happens, what is measured can be told.
 """
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from celery_app.celery import database
 from celery_app.client import Client
-from celery_app.errors import AgentSystemError
 from celery_app.handles import TaskHandle
 from celery_app.store.journal import JournalStore
 from celery_app.testing.faults import Faults
@@ -23,7 +19,7 @@ from celery_app.testing.order import About
 from celery_app.testing.results import Judgement, TestError
 from celery_app.testing.suite import TestCase, TestCheck, TestStep
 
-__all__ = ["Attempt", "Work", "run_case"]
+__all__ = ["Attempt", "Work"]
 
 _MILLION = 1_000_000
 
@@ -48,6 +44,11 @@ class Work:
     def name(self) -> str:
         """What it is called in messages."""
         return self.step.id or f"step {self.number + 1}"
+
+    @property
+    def because(self) -> str:
+        """Why it did not succeed, as the end of a sentence."""
+        return f": {self.error}" if self.error else ""
 
 
 class Attempt:
@@ -90,23 +91,14 @@ class Attempt:
             raise TestError("no step before it has done any work")
         return wanted[-1]
 
-    def run(self) -> None:
-        """Do the steps, then look at the checks; `errors` are what did not hold."""
-        from celery_app.testing.checks import look
-        from celery_app.testing.steps import perform
-
-        for number, step in enumerate(self.case.steps):
-            if not self._done(lambda: perform(self, step, number), ("steps", number)):
-                return
-        for number, check in enumerate(self.case.checks):
-            self._done(lambda: look(self, check), ("checks", number))
-
     def expects(self, step: TestStep) -> bool:
         """Whether a check says how a step must end, so that its failure is none of the case."""
 
         def means(check: TestCheck) -> bool:
             of_last = check.of is None and step is self.case.steps[-1]
-            return check.kind == "state" and (of_last or (check.of is not None and check.of == step.id))
+            return check.kind == "state" and (
+                of_last or (check.of is not None and check.of == step.id)
+            )
 
         return any(means(check) for check in self.case.checks)
 
@@ -128,40 +120,3 @@ class Attempt:
         prices = self.about.prices
         total = prompt * prices.get("prompt", 0) + generated * prices.get("generated", 0)
         return round(total / _MILLION, 9)
-
-    def _done(self, what: Any, part: tuple[str | int, ...]) -> bool:
-        try:
-            what()
-        except TestError as error:
-            self.errors.append(TestError(error.reason, part))
-        except (AgentSystemError, AssertionError) as error:
-            self.errors.append(TestError(str(error), part))
-        except Exception as error:  # noqa: BLE001, RUF100 - it must not hide what else is known
-            self.errors.append(TestError(f"{type(error).__name__}: {error}", part))
-        else:
-            return True
-        return False
-
-
-def run_case(case: TestCase, client: Client, about: About) -> dict[str, Any]:
-    """Do a case as often as it says; return what came of it as JSON values."""
-    faults = Faults(Path(os.environ["AI_AGENT_HOME"]), about.model_url if about.stand_in else None)
-    if about.apart:
-        faults.start_worker()
-    attempts = []
-    for _ in range(case.repeat):
-        attempt = Attempt(case, client, about, faults)
-        attempt.run()
-        attempts.append((attempt, attempt.metrics()))
-    failed = [attempt for attempt, _ in attempts if attempt.errors]
-    total = {key: round(sum(m[key] for _, m in attempts), 9) for key in attempts[0][1]}
-    return {
-        "passes": case.repeat - len(failed),
-        "metrics": total,
-        "errors": [
-            {"reason": error.reason, "part": error.part}
-            for attempt in failed[-1:]
-            for error in attempt.errors
-        ],
-        "judgements": [vars(each) for attempt, _ in attempts for each in attempt.judgements],
-    }

@@ -91,7 +91,9 @@ class Cassette:
         document = {"version": VERSION, "calls": dict(sorted(calls.items()))}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         fresh = self.path.with_suffix(".new")
-        fresh.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        fresh.write_text(
+            json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
         fresh.replace(self.path)
 
 

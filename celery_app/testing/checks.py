@@ -52,7 +52,9 @@ def _value(check: TestCheck, work: Work) -> Any:
         try:
             value = value[int(key)] if isinstance(value, list) else value[key]
         except (LookupError, ValueError, TypeError):
-            raise TestError(f"the output of {work.name} has no {check.at}: {_brief(work.output)}") from None
+            raise TestError(
+                f"the output of {work.name} has no {check.at}: {_brief(work.output)}"
+            ) from None
     return value
 
 
@@ -84,7 +86,8 @@ def _has(value: Any, part: Any) -> bool:
         return part in value
     if isinstance(value, dict) and isinstance(part, dict):
         return all(
-            key in value and (value[key] == one or _has(value[key], one)) for key, one in part.items()
+            key in value and (value[key] == one or _has(value[key], one))
+            for key, one in part.items()
         )
     return isinstance(value, dict) and part in value
 
@@ -103,7 +106,7 @@ def _schema(_: Attempt, check: TestCheck, work: Work) -> None:
 
 def _state(_: Attempt, check: TestCheck, work: Work) -> None:
     if work.state != check.state:
-        raise TestError(f"{work.name} is {work.state}, not {check.state}: {work.error}")
+        raise TestError(f"{work.name} is {work.state}, not {check.state}{work.because}")
 
 
 def _path(_: Attempt, check: TestCheck, work: Work) -> None:
@@ -137,7 +140,9 @@ def _ran(work: Work) -> list[tuple[str, int]]:
         raise TestError(f"{work.name} is neither a job nor a run")
     document = handle.tree()
     if isinstance(handle, RunHandle):
-        ran = [each for each in document["steps"] if each["started_at"] and each["state"] != "skipped"]
+        ran = [
+            each for each in document["steps"] if each["started_at"] and each["state"] != "skipped"
+        ]
         ran.sort(key=lambda each: each["started_at"])
         return [(each["id"], max(1, len(each["tasks"]))) for each in ran]
     ran = [each for each in document["tasks"] if each["started_at"] and each["state"] != "skipped"]
@@ -173,7 +178,11 @@ def _used(attempt: Attempt, check: TestCheck, work: Work) -> tuple[int, int, int
     """Return calls and tokens of a step, or of the whole case where the check names none."""
     if check.of is None:
         found = attempt.metrics()
-        return int(found["model_calls"]), int(found["prompt_tokens"]), int(found["generated_tokens"])
+        return (
+            int(found["model_calls"]),
+            int(found["prompt_tokens"]),
+            int(found["generated_tokens"]),
+        )
     handles = [work.handle] if work.handle else work.started
     parts = [attempt.journal.used(str(handle.id)) for handle in handles]
     return sum(p[0] for p in parts), sum(p[1] for p in parts), sum(p[2] for p in parts)
@@ -195,7 +204,9 @@ def _event(_: Attempt, check: TestCheck, work: Work) -> None:
     ]  # fmt: skip
     if len(found) != seen.times if seen.times is not None else not found:
         wanted = "at least once" if seen.times is None else f"{seen.times} times"
-        raise TestError(f"the event {seen.name or seen.text} happened {len(found)} times, not {wanted}")
+        raise TestError(
+            f"the event {seen.name or seen.text} happened {len(found)} times, not {wanted}"
+        )
 
 
 def _similar(attempt: Attempt, check: TestCheck, work: Work) -> None:
@@ -208,7 +219,9 @@ def _similar(attempt: Attempt, check: TestCheck, work: Work) -> None:
         math.hypot(*one) * math.hypot(*other) or 1.0
     )
     if cosine < similar.least:
-        raise TestError(f"it is {cosine:.3f} like the reference, and must be {similar.least:g}: {_brief(texts[0])}")
+        raise TestError(
+            f"it is {cosine:.3f} like the reference, and must be {similar.least:g}: {_brief(texts[0])}"
+        )
 
 
 def _judged(attempt: Attempt, check: TestCheck, work: Work) -> None:
@@ -242,10 +255,17 @@ def _ask(attempt: Attempt, path: str, body: dict[str, Any]) -> dict[str, Any]:
     except httpx.HTTPError as error:
         raise TestError(f"no model server answers at {attempt.about.model_url}: {error}") from error
     if response.status_code != httpx.codes.OK:
-        raise TestError(f"the model server says {response.status_code}: {response.text[:200]}")
+        raise TestError(f"the model server says {response.status_code}: {_said(response)}")
     lines = [json.loads(line) for line in response.text.splitlines() if line.strip()]
     content = "".join((line.get("message") or {}).get("content") or "" for line in lines)
     return {**lines[-1], "message": {"content": content}}
+
+
+def _said(response: httpx.Response) -> str:
+    try:
+        return str(response.json()["error"])
+    except (ValueError, KeyError, TypeError):
+        return response.text[:200]
 
 
 _CHECKS: dict[str, Callable[[Attempt, TestCheck, Work], None]] = {

@@ -1,4 +1,4 @@
-"""`Context`: where one case runs: servers, a home and queues of its own, and the process of the case.
+"""`Context`: where one case runs: a home and an environment of its own, and the process of the case.
 
 Invariant: nothing of it outlives it, and no two of them share anything but the model.
 """
@@ -7,24 +7,19 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import subprocess
-import sys
-import threading
+import signal
+import socket
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from celery_app.security.keys import KeyRing
 from celery_app.sources import PREFIX
-from celery_app.stack.postgres import DATABASE, PORT, USER, PostgresServer
-from celery_app.stack.stack import Stack
-from celery_app.stack.valkey import ValkeyServer
-from celery_app.testing.leftovers import ROOT, data_servers, kill_all
+from celery_app.testing.leftovers import ROOT, kill_all
 from celery_app.testing.order import About
+from celery_app.testing.places import Place
 from celery_app.testing.results import TestError
 from celery_app.testing.suite import TestCase
 
@@ -46,25 +41,35 @@ class Context:
 
     Args:
         root: The folder of the run of tests.
-        name: A name for the case's folder in it.
+        home: The folder of the case in it.
+        place: Where its data is.
         case: The case.
         about: What it is to be told.
         settings: What of the settings is to be different.
+        nursery: The socket of the process from which that of the case is forked.
     """
 
     def __init__(
-        self, root: Path, name: str, case: TestCase, about: About, settings: dict[str, Any]
+        self,
+        root: Path,
+        home: Path,
+        place: Place,
+        case: TestCase,
+        about: About,
+        settings: dict[str, Any],
+        nursery: Path,
     ) -> None:
-        self.home = root / name
+        self.home = home
         self._root = root
         self._case = case
         self._about = about
-        keys = KeyRing(self.home / "keys")
-        self._stack = Stack(self.home, data_servers(self.home), keys)
+        self._place = place
         self._settings = settings
+        self._nursery = nursery
+        self._process: int | None = None
 
     def __enter__(self) -> Self:
-        self._stack.start()
+        self.home.mkdir(mode=0o700, exist_ok=True)
         return self
 
     def __exit__(
@@ -74,8 +79,9 @@ class Context:
         traceback: TracebackType | None,
     ) -> None:
         kill_all({ROOT: str(self._root), "AI_AGENT_HOME": str(self.home)})
-        self._stack.stop()
-        shutil.rmtree(self.home, ignore_errors=True)
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process, signal.SIGKILL)
 
     @property
     def environ(self) -> dict[str, str]:
@@ -86,22 +92,14 @@ class Context:
             "AI_AGENT_HOME": str(self.home),
             "TMPDIR": str(self._root / "tmp"),
         }
-        quick = settings_of(_QUICK) if self._about.apart else {}
-        return {**kept, **own, **quick, **settings_of(self._settings), **settings_of(self._servers())}
-
-    def _servers(self) -> dict[str, Any]:
-        postgres, valkey = PostgresServer(self.home), ValkeyServer(self.home)
+        quick = _QUICK if self._about.apart else {}
+        hosts = {"components": {"ollama": {"hosts": [self._about.model_url]}}}
+        laid = (quick, self._settings, self._place.settings(), hosts)
         return {
-            "components": {
-                "database": {
-                    "host": str(postgres.socket.parent), "port": PORT, "name": DATABASE,
-                    "user": USER, "password_file": None,
-                },
-                "message_bus": {"unix_socket": str(valkey.socket), "db": 0, "password_file": None},
-                "ollama": {"hosts": [self._about.model_url]},
-            },
-            "security": {"encryption": {"key_path": str(self.home / "keys")}},
-        }  # fmt: skip
+            **kept,
+            **own,
+            **{name: value for each in laid for name, value in settings_of(each).items()},
+        }
 
     def run(self) -> dict[str, Any]:
         """Run the case, and return what came of it as JSON values.
@@ -114,46 +112,30 @@ class Context:
             "about": asdict(self._about),
             "apart": self._about.apart,
         }
-        with ExitStack() as stack:
-            log = stack.enter_context((self.home / "lane.log").open("wb"))
-            # -P: a file that lies about where tests are run is no module.
-            process = stack.enter_context(
-                subprocess.Popen(
-                    [sys.executable, "-P", "-m", "celery_app.testing.lane"],
-                    env=self.environ,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=log,
-                    start_new_session=True,
-                    text=True,
-                )
-            )
-            stack.callback(process.kill)
-            allowed = self._case.timeout * self._case.repeat + _MARGIN
-            alarm = threading.Timer(allowed, process.kill)
-            stack.callback(alarm.cancel)
-            alarm.start()
-            told = _ask(process, json.dumps(order))
-            if told:
-                outcome: dict[str, Any] = json.loads(told)
+        allowed = self._case.timeout * self._case.repeat + _MARGIN
+        asked = {"environ": self.environ, "log": str(self.home / "lane.log"), "order": order}
+        with socket.socket(socket.AF_UNIX) as line:
+            line.settimeout(allowed)
+            try:
+                line.connect(str(self._nursery))
+                line.sendall(json.dumps(asked).encode() + b"\n")
+                with line.makefile() as told:
+                    self._process = int(told.readline())
+                    outcome: dict[str, Any] = json.loads(told.readline())
+            except TimeoutError:
+                why = f"it was not over after {allowed:g} s"
+            except (OSError, ValueError):
+                why = "its process ended"
+            else:
                 return outcome
-            late = f"it was not over after {allowed:g} s" if not alarm.is_alive() else "it ended"
-        raise TestError(f"{late}: {self._last_words()}")
+        raise TestError(f"{why}: {self._last_words()}")
 
     def _last_words(self) -> str:
-        lines = (self.home / "lane.log").read_text(errors="replace").strip().splitlines()
+        try:
+            lines = (self.home / "lane.log").read_text(errors="replace").strip().splitlines()
+        except FileNotFoundError:
+            lines = []
         return " | ".join(line.strip() for line in lines[-_LAST_LINES:]) or "it wrote no log"
-
-
-def _ask(process: subprocess.Popen[str], order: str) -> str:
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        process.stdin.write(order)
-        process.stdin.close()
-    except BrokenPipeError:
-        return ""
-    return process.stdout.readline()
 
 
 def settings_of(values: Mapping[str, Any], prefix: str = PREFIX) -> dict[str, str]:

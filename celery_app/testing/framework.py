@@ -26,7 +26,7 @@ from celery_app.testing.order import About
 from celery_app.testing.results import Judgement, TestError, TestResult, TestResults, TestStatus
 from celery_app.testing.suite import ModelChoice, TestCase, TestSuite
 
-__all__ = ["AgentTestFramework", "Tell"]
+__all__ = ["AgentTestFramework", "Mode", "Tell"]
 
 #: `as_written` asks real models where the suite says so; the others override that.
 Mode = Literal["as_written", "record", "replay"]
@@ -130,19 +130,21 @@ class AgentTestFramework:
     def _outcome(
         self, suite: TestSuite, case: TestCase, cassette: Cassette | None
     ) -> dict[str, Any]:
-        root = self.test_environment.root
-        assert root is not None, "the environment is set up"
+        environment = self.test_environment
+        assert environment.root is not None, "the environment is set up"
         with ExitStack() as stack:
             source = self._source(suite, case, cassette)
             model = stack.enter_context(StandIn(source, _models(suite)))
             about = About(
                 str(suite.folder.absolute()), model.url, True, case.alone, suite.prices.model_dump()
             )
-            name = self.test_environment.new_name()
-            context = stack.enter_context(Context(root, name, case, about, suite.settings))
-            outcome = context.run()
-            for words in dict.fromkeys(model.unanswered if outcome["errors"] else ()):
-                outcome["errors"].append({"reason": words, "part": ()})
+            home, place = stack.enter_context(environment.place(alone=case.alone))
+            environment.wait_for_nursery()
+            context = Context(
+                environment.root, home, place, case, about, suite.settings, environment.door
+            )
+            outcome = stack.enter_context(context).run()
+            _tell_unanswered(outcome, model.unanswered)
             return outcome
 
     def _source(self, suite: TestSuite, case: TestCase, cassette: Cassette | None) -> Source:
@@ -183,6 +185,14 @@ def batches(cases: list[TestCase]) -> Iterator[list[TestCase]]:
             batch.append(case)
     if batch:
         yield batch
+
+
+def _tell_unanswered(outcome: dict[str, Any], unanswered: list[str]) -> None:
+    """Add to the errors of a case what its model had no answer to, unless they say so."""
+    told = " ".join(each["reason"] for each in outcome["errors"])
+    for words in dict.fromkeys(unanswered if told else ()):
+        if words not in told:
+            outcome["errors"].append({"reason": words, "part": ()})
 
 
 def _models(suite: TestSuite) -> list[str]:

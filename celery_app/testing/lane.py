@@ -1,16 +1,11 @@
-"""A process that runs one case: a worker of the case's own servers, and the case as a task in it.
+"""The process of one case: a worker of the case's own servers, and the case as a task in it.
 
-    python -m celery_app.testing.lane < order.json
-
-Invariant: the order comes in by standard input, what came of it goes out by standard output as one line
-of JSON, and nothing else does.
+Invariant: one line of JSON is told, what came of the case, and nothing after it.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import sys
 import threading
 from typing import Any, TextIO
 
@@ -18,18 +13,13 @@ from celery import signals
 from celery.result import allow_join_result
 from kombu import Queue
 
-__all__ = ["QUEUE", "main"]
+__all__ = ["QUEUE", "run"]
 
 QUEUE = "test.case"
 
 
-def main() -> None:
-    """Run the case that is ordered."""
-    order = json.load(sys.stdin)
-    told = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    # At the end of the path, so that a folder of the user's cannot hide one of our packages.
-    sys.path.append(os.getcwd())
+def run(order: dict[str, Any], told: TextIO) -> None:
+    """Run the case that is ordered, in this process, which is good for nothing else after it."""
     from celery_app.celery import app
 
     served = [QUEUE] if order["apart"] else [QUEUE, *(each.name for each in app.conf.task_queues)]
@@ -56,7 +46,3 @@ def _drive(order: dict[str, Any], told: TextIO) -> None:
         outcome = case.apply_async([order["case"], order["about"]], queue=QUEUE).get()
     told.write(json.dumps(outcome) + "\n")
     told.flush()
-
-
-if __name__ == "__main__":
-    main()

@@ -19,12 +19,10 @@ import psutil
 
 from celery_app.errors import AgentSystemError
 from celery_app.stack.llama import LlamaServer
-from celery_app.stack.postgres import PostgresServer
-from celery_app.stack.server import Server
 from celery_app.stack.stack import Stack
-from celery_app.stack.valkey import ValkeyServer
+from celery_app.testing.places import data_servers
 
-__all__ = ["ROOT", "data_servers", "hold", "kill_all", "make_root", "remove", "remove_orphans"]
+__all__ = ["MODEL", "ROOT", "hold", "kill_all", "make_root", "remove", "remove_orphans"]
 
 #: The variable by which the processes of a run of tests are known.
 ROOT = "AI_AGENT_TEST_ROOT"
@@ -53,11 +51,6 @@ def hold(root: Path) -> IO[bytes] | None:
         lock.close()
         return None
     return lock
-
-
-def data_servers(home: Path) -> list[Server]:
-    """Return the servers of one case."""
-    return [PostgresServer(home), ValkeyServer(home)]
 
 
 def remove(root: Path) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -62,7 +63,10 @@ class Scripted:
         for pattern, answer in self._rules:
             if pattern.search(words):
                 text = answer if isinstance(answer, str) else json.dumps(answer)
-                counts = {"prompt_eval_count": len(words) // 4 + 1, "eval_count": len(text) // 4 + 1}
+                counts = {
+                    "prompt_eval_count": len(words) // 4 + 1,
+                    "eval_count": len(text) // 4 + 1,
+                }
                 return _spoken(body, {"message": {"content": text}, **counts})
         raise Unanswered(f"no rule of the scripted model fits {question_of(body)}: add one")
 
@@ -139,8 +143,7 @@ class StandIn:
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.unanswered: list[str] = []
         handler = type("Handler", (_Handler,), {"stand_in": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 
     @property
@@ -172,6 +175,17 @@ class StandIn:
         entries = [{"name": name, "model": name, "context_length": _WINDOW} for name in self.models]
         described = {"model_info": {}, "capabilities": ["completion", "tools"], "done": True}
         return 200, _line({"version": VERSION, "models": entries, **(described if body else {})})
+
+
+class _Server(ThreadingHTTPServer):
+    """The server; a client that hangs up is no fault."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Tell of faults, but not of clients that have gone."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -241,7 +255,12 @@ def _spoken(body: dict[str, Any], answer: dict[str, Any]) -> Iterator[bytes]:
     """Yield an answer as a server streams it."""
     start = {"model": body.get("model", ""), "done": False}
     message = {"role": "assistant", **answer["message"]}
-    end = {"done": True, "done_reason": "stop", **answer, "message": {"role": "assistant", "content": ""}}
+    end = {
+        "done": True,
+        "done_reason": "stop",
+        **answer,
+        "message": {"role": "assistant", "content": ""},
+    }
     return iter([_line({**start, "message": message}), _line({**start, **end})])
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from celery_app.testing.results import InvalidSuite
@@ -23,7 +23,7 @@ __all__ = ["SUFFIX", "find_suites", "read_suite", "schema"]
 
 SUFFIX = ".agenttest.yaml"
 
-_KEYS = {"cases": TestCase, "steps": TestStep, "checks": TestCheck}
+_KEYS: dict[str, type[BaseModel]] = {"cases": TestCase, "steps": TestStep, "checks": TestCheck}
 
 
 def find_suites(paths: Iterable[Path]) -> list[Path]:
@@ -103,7 +103,7 @@ def _as_written(loc: tuple[str | int, ...], values: Any) -> Part:
 
 def _known_keys(path: Part) -> list[str]:
     kinds = [part for part in path[:-1] if part in _KEYS]
-    model = _KEYS[str(kinds[-1])] if kinds else TestSuite
+    model: type[BaseModel] = _KEYS[str(kinds[-1])] if kinds else TestSuite
     return [field.alias or name for name, field in model.model_fields.items()]
 
 

@@ -48,9 +48,7 @@ class TestError(AgentSystemError):
 
     __test__ = False
 
-    def __init__(
-        self, reason: str, part: tuple[str | int, ...] = (), place: str = ""
-    ) -> None:
+    def __init__(self, reason: str, part: tuple[str | int, ...] = (), place: str = "") -> None:
         super().__init__(f"{place}: {reason}" if place else reason)
         self.reason = reason
         self.part = part

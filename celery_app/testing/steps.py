@@ -46,7 +46,7 @@ def perform(attempt: Attempt, step: TestStep, number: int) -> None:
             return
         settle(work)
         if work.state != "succeeded" and not attempt.expects(step):
-            raise TestError(f"it is {work.state}: {work.error}")
+            raise TestError(f"it is {work.state}{work.because}")
 
 
 def settle(work: Work) -> None:
@@ -157,7 +157,9 @@ def _emit(attempt: Attempt, work: Work) -> None:
     payload = step.with_ or None
     work.started = list(attempt.client.emit(step.emit or "", payload))
     if not work.started:
-        raise TestError(f"no workflow waits for the event {shown(step.emit)}: put its triggers in force")
+        raise TestError(
+            f"no workflow waits for the event {shown(step.emit)}: put its triggers in force"
+        )
 
 
 def _approve(attempt: Attempt, work: Work) -> None:
@@ -198,11 +200,13 @@ def _wait(attempt: Attempt, work: Work) -> None:
     try:
         wait_until(holds, step.timeout)
     except AssertionError:
-        raise TestError(f"{meant.name} is {found} after {step.timeout:g} s, not {step.wait}") from None
+        raise TestError(
+            f"{meant.name} is {found} after {step.timeout:g} s, not {step.wait}"
+        ) from None
     if found in _FINAL and step.at is None:
         settle(meant)
     if found != step.wait:
-        raise TestError(f"{meant.name} is {found}, not {step.wait}: {meant.error}")
+        raise TestError(f"{meant.name} is {found}, not {step.wait}{meant.because}")
 
 
 def _state_of(work: Work, at: str | None) -> str:

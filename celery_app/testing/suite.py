@@ -290,6 +290,7 @@ class TestSuite(BaseModel):
     prices: Prices = Prices()
     _file: Path | None = PrivateAttr(None)
     _lines: dict[Part, int] = PrivateAttr(default_factory=dict)
+    _numbers: dict[str, int] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="after")
     def _names_are_unlike(self) -> Self:
@@ -319,15 +320,25 @@ class TestSuite(BaseModel):
         self._file, self._lines = file, lines
         return self
 
+    def only(self, cases: list[TestCase]) -> TestSuite:
+        """Return the suite with some of its cases."""
+        suite = self.model_copy(update={"test_cases": cases})
+        suite._numbers = {
+            case.name: self._numbers.get(case.name, n) for n, case in enumerate(cases)
+        }
+        return suite
+
     def place(self, case: TestCase, part: Part = ()) -> str:
         """Return where something of a case was written: `file:line: case NAME: step 2`."""
-        path: Part = ("cases", self.test_cases.index(case), *part)
-        where = next(
-            (path[:n] for n in range(len(path), 0, -1) if path[:n] in self._lines), None
-        )
+        path: Part = ("cases", self._number(case), *part)
+        where = next((path[:n] for n in range(len(path), 0, -1) if path[:n] in self._lines), None)
         line = f"{self._file}:{self._lines[where]}: " if where else ""
         words = f": {str(part[0])[:-1]} {int(part[1]) + 1}" if part else ""
         return f"{line}case {case.name}{words}"
+
+    def _number(self, case: TestCase) -> int:
+        known = self._numbers.get(case.name)
+        return self.test_cases.index(case) if known is None else known
 
 
 def _require_known(name: str | None, known: set[str]) -> None:

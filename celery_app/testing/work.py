@@ -7,7 +7,7 @@ from typing import Any
 from celery import shared_task
 
 from celery_app.client import Client
-from celery_app.testing.attempt import run_case
+from celery_app.testing.case_run import run_case
 from celery_app.testing.order import About
 from celery_app.testing.suite import TestCase
 
