@@ -122,7 +122,7 @@ def from_run(run_id: str, name: str | None, as_json: bool) -> None:
     from celery_app.testing.from_run import suite_from, written
 
     client = open_client()
-    document = suite_from(client, str(find_task(client, run_id).id), name)
+    document = suite_from(client, find_task(client, run_id).id, name)
     if as_json:
         print_json(document)
     else:

@@ -26,6 +26,7 @@ from celery_app.testing.attempt import Attempt, Work
 from celery_app.testing.processes import wait_until
 from celery_app.testing.results import TestError
 from celery_app.testing.suite import TestStep
+from workflows.definitions import load
 from workflows.problem import shown
 from workflows.state import TaskState
 from workflows.task import SecurityRequirements, TaskInput
@@ -113,8 +114,10 @@ def _workflow(attempt: Attempt, work: Work) -> None:
     work.handle = attempt.client.start_workflow(found, step.with_)
 
 
-def _found(attempt: Attempt, given: str) -> Workflow:
-    """Return the workflow of that name, or of that file."""
+def _found(attempt: Attempt, given: str | dict[str, Any]) -> Workflow:
+    """Return the workflow of that name, of that file, or that says so."""
+    if isinstance(given, dict):
+        return load(json.dumps(given), attempt.case.name)
     path = Path(attempt.about.folder) / given
     if path.suffix in (".yaml", ".yml"):
         return attempt.client.read_workflow(path)

@@ -88,8 +88,8 @@ class TestStep(BaseModel):
     run: FilledText | None = Field(None, description="A job in words, as `ai-agent run` takes it.")
     agent: Name | None = Field(None, description="Name or type of an agent, with a `prompt`.")
     task: Name | None = Field(None, description="Wire name of a Celery task.")
-    workflow: FilledText | None = Field(
-        None, description="Name of a workflow, or its file as seen from the suite."
+    workflow: FilledText | JsonObject | None = Field(
+        None, description="A workflow: its name, its file as seen from the suite, or what it says."
     )
     tool: Name | None = Field(None, description="Name of a tool, called with `with`.")
     triggers: FilledText | None = Field(

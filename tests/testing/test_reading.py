@@ -121,11 +121,11 @@ def test_the_interval_is_wilson_s() -> None:
 
 
 def test_results_are_counted() -> None:
+    good = TestResult(TestStatus.PASSED, "a", passes=1)
+    bad = TestResult(TestStatus.FAILED, "b", critical=True)
     results = TestResults("s")
-    assert not results.passed
-    results.add_result(TestResult(TestStatus.PASSED, "a", passes=1))
-    assert results.passed
-    results.add_result(TestResult(TestStatus.FAILED, "b", critical=True))
-    assert not results.passed
-    assert results.results[1].is_critical_failure
-    assert results.as_json()["failed"] == 1
+    for result in (good, bad):
+        results.add_result(result)
+    assert (results.as_json()["passed"], results.as_json()["failed"]) == (1, 1)
+    assert [TestResults("s", found).passed for found in ([], [good], [bad])] == [False, True, False]
+    assert (good.is_critical_failure, bad.is_critical_failure) == (False, True)
