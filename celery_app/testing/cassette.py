@@ -20,13 +20,17 @@ from workflows.text_file import read_text
 __all__ = ["Cassette", "digest_of", "question_of"]
 
 VERSION = 1
-#: What of a request does not change the answer.
-_BESIDE = {"keep_alive", "stream"}
+#: What of a request is no part of the question, or is looked at by itself.
+_BESIDE = {"keep_alive", "stream", "options"}
 
 
 def digest_of(path: str, body: dict[str, Any]) -> str:
-    """Return the sha256 of a request: where it went and what it says."""
+    """Return the sha256 of a request: where it went and what it says.
+
+    The seed is left out: it follows from the id of a task, which is another one each time.
+    """
     said = {key: value for key, value in body.items() if key not in _BESIDE}
+    said["options"] = {key: value for key, value in body.get("options", {}).items() if key != "seed"}
     text = json.dumps([path, said], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
