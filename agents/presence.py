@@ -7,12 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import ollama
-
 from agents.errors import AgentError, ModelMissing, ModelRefused, ModelUnreachable
-from agents.faults import fault_of
 from agents.model import ChatRequest
-from agents.wire import Wire
 
 __all__ = ["check_presence"]
 
@@ -25,6 +21,9 @@ def check_presence(hosts: Sequence[str], model: str) -> None:
     Raises `ModelUnreachable` when none answers, `ModelMissing` when those that do lack the model,
     and `ModelRefused` when there are no hosts, or the first is no address or refuses the key.
     """
+    # Here, and not above: whoever only hands in work does not pay for the client of Ollama.
+    from agents.faults import fault_of
+
     if not hosts:
         raise ModelRefused("no Ollama host is given: name at least one, as host:port")
     faults: list[AgentError] = []
@@ -45,6 +44,10 @@ def check_presence(hosts: Sequence[str], model: str) -> None:
 
 
 def _models(host: str) -> set[str]:
+    import ollama
+
+    from agents.wire import Wire
+
     wire = Wire()
     try:
         listed = ollama.Client(host, transport=wire, timeout=_PATIENCE_SECONDS).list()

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import functools
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from celery import signals
 from celery.worker.control import inspect_command
 from click.core import ParameterSource
 
-from agents.agent_manager import AgentManager
 from agents.profile import AgentProfile, AgentType
-from agents.tools.catalogue import ToolCatalogue
 from celery_app.broker import App
 from celery_app.codec import SEALED
 from celery_app.errors import ConfigurationError
@@ -39,8 +37,11 @@ from celery_app.store.graphs import GraphStore
 from celery_app.store.runs import RunStore
 from celery_app.store.tasks import TaskStore
 from celery_app.store.triggers import TriggerStore
-from celery_app.tool_settings import catalogue_of
 from workflows.task import Task
+
+if TYPE_CHECKING:
+    from agents.agent_manager import AgentManager
+    from agents.tools.catalogue import ToolCatalogue
 
 #: Celery task modules of this package; a user's own come from `imports:` in system.yaml.
 INCLUDE = (
@@ -140,6 +141,9 @@ queue = PriorityQueue(app)
 @functools.cache
 def agent_manager() -> AgentManager:
     """Return the roster of agents, read once."""
+    # Here, and not above: whoever only hands in work does not pay for the client of Ollama.
+    from agents.agent_manager import AgentManager
+
     return AgentManager.load(settings.agents_file, tool_catalogue().names)
 
 
@@ -150,6 +154,8 @@ def tool_catalogue() -> ToolCatalogue:
     Raises:
         InvalidTool: Two of them have one name, or a name in the settings is none.
     """
+    from celery_app.tool_settings import catalogue_of
+
     return catalogue_of(settings.tools)
 
 

@@ -10,48 +10,34 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import import_module, metadata
 from pathlib import Path
-from typing import Any, Literal
 
 import celery_app
+from celery_app.cli.doctor_servers import examine_ports, examine_servers
+from celery_app.cli.finding import WRONG, Finding
 from celery_app.cli.system import this_home
-from celery_app.errors import AgentSystemError, ConfigurationError
+from celery_app.errors import ConfigurationError
 from celery_app.security.keys import KeyRing
 from celery_app.settings import SystemSettings
-from celery_app.stack.profile import current_settings, has_data, is_embedded
+from celery_app.stack.profile import (
+    PROJECT,
+    current_settings,
+    has_data,
+    is_embedded,
+    of_folder,
+)
 
-__all__ = ["Finding", "examine", "source"]
+__all__ = ["examine", "source"]
 
-PROJECT = "ai-agent-system"
+PACKAGE = "ai-agent-system"
 #: Top-level names that are ours, or would hide what is ours.
 NAMES = ("workflows", "agents", "celery_app", "config")
 LITTLE_SPACE = 2**30
 #: A key is renewed once a year.
 OLD_KEY_DAYS = 366
 NO_SPACE = 100 * 2**20
-
-WRONG, UNREACHABLE = 2, 4
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at.
-
-    `exit_code` is what the command ends with because of it: 0 for `ok` and `warn`.
-    """
-
-    level: Literal["ok", "warn", "fail"]
-    subject: str
-    fact: str
-    advice: str = ""
-    exit_code: int = 0
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the finding as JSON can hold it."""
-        return asdict(self)
 
 
 def examine() -> Iterator[Finding]:
@@ -68,13 +54,15 @@ def examine() -> Iterator[Finding]:
     yield Finding("ok", "settings", source())
     yield _keys(settings)
     yield _policy()
-    yield from _servers(settings)
+    yield from examine_servers(settings)
+    yield from examine_ports()
 
 
 def source() -> str:
     """Say where the settings come from."""
     if is_embedded():
-        return f"the embedded servers in {this_home().path}"
+        of = f" under {PROJECT.absolute()}" if of_folder() else ""
+        return f"the embedded servers in {this_home().path}{of}"
     return f"{Path(os.environ['CONFIG_PATH']) / 'system.yaml'}"
 
 
@@ -109,7 +97,7 @@ def _policy() -> Finding:
 
 
 def _python() -> Finding:
-    wanted = metadata.metadata(PROJECT)["Requires-Python"]
+    wanted = metadata.metadata(PACKAGE)["Requires-Python"]
     from packaging.specifiers import SpecifierSet
 
     version = ".".join(map(str, sys.version_info[:3]))
@@ -123,7 +111,7 @@ def _packages() -> Iterator[Finding]:
     from packaging.requirements import Requirement
 
     faults = []
-    for line in metadata.requires(PROJECT) or []:
+    for line in metadata.requires(PACKAGE) or []:
         requirement = Requirement(line)
         extra = "embedded" if is_embedded() else ""
         if requirement.marker and not requirement.marker.evaluate({"extra": extra}):
@@ -136,7 +124,7 @@ def _packages() -> Iterator[Finding]:
         if version not in requirement.specifier:
             faults.append(f"{requirement.name} is {version}, not {requirement.specifier}")
     extras = "[embedded]" if is_embedded() else ""
-    advice = f"pip install '{PROJECT}{extras}'"
+    advice = f"pip install '{PACKAGE}{extras}'"
     for fault in faults:
         yield Finding("fail", "packages", fault, advice, WRONG)
     if not faults:
@@ -150,7 +138,7 @@ def _names() -> Iterator[Finding]:
         f"{owner} installs a package `{name}`"
         for name in NAMES
         for owner in owners.get(name, ())
-        if re.sub(r"[-_.]+", "-", owner).lower() != PROJECT
+        if re.sub(r"[-_.]+", "-", owner).lower() != PACKAGE
     }
     ours = Path(celery_app.__path__[0]).parent
     for name in ("workflows", "agents"):
@@ -175,61 +163,4 @@ def _space() -> Finding:
         Finding("warn", "disk", fact, advice)
         if free < LITTLE_SPACE
         else Finding("ok", "disk", fact)
-    )
-
-
-def _servers(settings: SystemSettings) -> Iterator[Finding]:
-    try:
-        from celery_app.cli.overview import model_host_answers, servers
-
-        found = servers(settings)
-    except AgentSystemError as error:
-        yield Finding("fail", "servers", str(error), exit_code=error.exit_code)
-        return
-    for server in found:
-        yield _server(server)
-    if all(server["state"] == "running" for server in found):
-        yield _tables()
-        yield _worker()
-    told = {server["address"] for server in found}
-    for url in settings.ollama_hosts:
-        if url not in told:
-            yield _model_host(url, model_host_answers(url))
-
-
-def _server(server: dict[str, Any]) -> Finding:
-    fact = f"{server['state']} at {server['address']}"
-    if server["state"] == "running":
-        return Finding("ok", server["name"], fact)
-    if is_embedded() and server["state"] == "stopped":
-        return Finding("warn", server["name"], fact, "it is started when needed: `ai-agent up`")
-    advice = server["error"] or f"see {this_home().path / 'log'}"
-    return Finding("fail", server["name"], fact, advice, UNREACHABLE)
-
-
-def _tables() -> Finding:
-    from celery_app.celery import database
-    from celery_app.postgres.migrate import pending
-
-    missing = pending(database.impatient())
-    if missing:
-        advice = "the next command that needs them makes them: `ai-agent task list`"
-        return Finding("warn", "tables", f"not there yet: {', '.join(missing)}", advice)
-    return Finding("ok", "tables", "up to date")
-
-
-def _worker() -> Finding:
-    from celery_app.cli.system import workers
-
-    found = workers()
-    if found:
-        return Finding("ok", "worker", ", ".join(found))
-    return Finding("warn", "worker", "none answers", "start one: `ai-agent up --detach`")
-
-
-def _model_host(url: str, error: str | None) -> Finding:
-    if error is None:
-        return Finding("ok", "models", f"{url} answers")
-    return Finding(
-        "warn", "models", f"{url} does not answer ({error})", "agents cannot work without"
     )

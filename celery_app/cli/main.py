@@ -21,6 +21,8 @@ import click
 
 import celery_app
 from celery_app.cli.audit import audit
+from celery_app.cli.completion import completion
+from celery_app.cli.init import init
 from celery_app.cli.keys import keys
 from celery_app.cli.manage import config, doctor
 from celery_app.cli.policy import policy
@@ -143,6 +145,8 @@ for _command in (
     test,
     config,
     doctor,
+    init,
+    completion,
 ):
     cli.add_command(_command)
 

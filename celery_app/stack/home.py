@@ -22,9 +22,12 @@ __all__ = ["Home"]
 # The kernel takes 107 bytes for a socket's path (103 on macOS): stay below both.
 LONGEST_SOCKET_PATH = 100
 
+#: The home of a folder that `ai-agent init` made, seen from there.
+_HERE = Path(".ai-agent")
+
 
 class Home:
-    """The data folder of one embedded stack (`AI_AGENT_HOME`, else `~/.ai-agent`).
+    """The data folder of one embedded stack: `AI_AGENT_HOME`, else `.ai-agent` here, else `~/.ai-agent`.
 
     `key` is a short name for the folder: it marks the folder's processes and its link in the
     system's temporary folder. Making a `Home` touches no disk; `prepare` does.
@@ -41,8 +44,9 @@ class Home:
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> Home:
-        """Return the home that the environment names."""
-        return cls(Path(environ.get("AI_AGENT_HOME") or "~/.ai-agent"))
+        """Return the home that the environment names, or else that of the working directory."""
+        named = environ.get("AI_AGENT_HOME")
+        return cls(Path(named or (_HERE if _HERE.is_dir() else "~/.ai-agent")))
 
     def __repr__(self) -> str:
         return f"Home({str(self.path)!r})"

@@ -1,7 +1,10 @@
 """Which settings hold here: those of a configured folder, or those of the embedded servers.
 
-Invariant: asking for the settings starts nothing. The embedded addresses follow from the home's
-path alone, so two processes agree on them without talking to each other.
+Invariants
+  * Asking for the settings starts nothing. The embedded addresses follow from the home's path alone,
+    so two processes agree on them without talking to each other.
+  * A `config/system.yaml` in the working directory holds for the embedded servers only if it names no
+    servers itself (`components`): those are asked for by `CONFIG_PATH` alone.
 """
 
 from __future__ import annotations
@@ -21,7 +24,18 @@ from celery_app.stack.server import Server
 from celery_app.stack.stack import Stack
 from celery_app.stack.valkey import ValkeyServer
 
-__all__ = ["current_settings", "embedded_stack", "ensure_stack", "has_data", "is_embedded"]
+__all__ = [
+    "PROJECT",
+    "current_settings",
+    "embedded_stack",
+    "ensure_stack",
+    "has_data",
+    "is_embedded",
+    "of_folder",
+]
+
+#: The settings of a folder that `ai-agent init` made, seen from there.
+PROJECT = Path("config/system.yaml")
 
 
 def is_embedded(environ: Mapping[str, str] = os.environ) -> bool:
@@ -39,13 +53,27 @@ def current_settings(
     if not is_embedded(environ):
         return load_settings(Path(environ["CONFIG_PATH"]), environ, check_files=check_files)
     home = Home.of(environ)
-    source = Source(_embedded(home.path), name="the embedded settings")
+    source = of_folder() or Source(name="the embedded settings")
+    folder = PROJECT.parent if source.places else home.path
+    source.values = _laid_over(_embedded(home.path), source.values)
     source.override(environ)
     bus = ("components", "message_bus")
     if (*bus, "host") in source.places and (*bus, "unix_socket") not in source.places:
         # The user's own bus: the embedded socket would go before its host and port.
         source.values["components"]["message_bus"]["unix_socket"] = None
-    return make_settings(source, home.path)
+    return make_settings(source, folder)
+
+
+def of_folder() -> Source | None:
+    """Return the settings of the working directory for the embedded servers, if it has any.
+
+    Raises:
+        ConfigurationError: Its file cannot be read.
+    """
+    if not PROJECT.is_file():
+        return None
+    source = Source.read(PROJECT)
+    return None if "components" in source.values else source
 
 
 def embedded_stack(environ: Mapping[str, str] = os.environ) -> Stack:
@@ -77,6 +105,15 @@ def has_data(environ: Mapping[str, str] = os.environ) -> bool:
     """Whether anything may be stored already: not before the embedded database is made."""
     home = Home.of(environ).path
     return not is_embedded(environ) or not PostgresServer(home).is_new
+
+
+def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Return nested values, those of `above` going first."""
+    both = {**below, **above}
+    for key in below.keys() & above.keys():
+        if isinstance(below[key], dict) and isinstance(above[key], dict):
+            both[key] = _laid_over(below[key], above[key])
+    return both
 
 
 def _embedded(home: Path) -> dict[str, Any]:

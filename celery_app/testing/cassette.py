@@ -30,7 +30,9 @@ def digest_of(path: str, body: dict[str, Any]) -> str:
     The seed is left out: it follows from the id of a task, which is another one each time.
     """
     said = {key: value for key, value in body.items() if key not in _BESIDE}
-    said["options"] = {key: value for key, value in body.get("options", {}).items() if key != "seed"}
+    said["options"] = {
+        key: value for key, value in body.get("options", {}).items() if key != "seed"
+    }
     text = json.dumps([path, said], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -24,12 +24,18 @@ __all__ = ["WorkerProcess", "kill", "wait_until"]
 _PAUSE = 0.02
 
 
-def wait_until(happened: Callable[[], Any], seconds: float = 15, why: str = "") -> None:
-    """Ask until the answer is yes. Raises AssertionError after `seconds`."""
+def wait_until(
+    happened: Callable[[], Any], seconds: float = 15, why: str | Callable[[], object] = ""
+) -> None:
+    """Ask until the answer is yes.
+
+    Raises AssertionError after `seconds`, with how it then stands if `why` is a question.
+    """
     deadline = time.monotonic() + seconds
     while not happened():
         if time.monotonic() > deadline:
-            raise AssertionError(why or f"did not happen within {seconds:g} s")
+            told = why() if callable(why) else why
+            raise AssertionError(told or f"did not happen within {seconds:g} s")
         time.sleep(_PAUSE)
 
 

@@ -1,6 +1,8 @@
 """What a worker process is bound to: its executor and its model servers, made once a process.
 
-Invariant: nothing here survives a fork; a prefork child makes its own keeper and connections.
+Invariants
+  * Nothing here survives a fork; a prefork child makes its own keeper and connections.
+  * The way to models is imported by whoever goes it: a client that hands in work does not.
 """
 
 from __future__ import annotations
@@ -10,17 +12,18 @@ import os
 import tempfile
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from agents.hosts import HostPool
-from agents.ollama import Limits as CallLimits
-from agents.ollama import OllamaModel
-from agents.slots import Slots
 from celery_app.celery import executions, queue, settings
 from celery_app.stack.profile import current_settings
 from celery_app.worker.execution import Executor
 from celery_app.worker.leases import LeaseKeeper
 from celery_app.worker.limits import Limits
 from celery_app.worker.memory import ceiling_for
+
+if TYPE_CHECKING:
+    from agents.hosts import HostPool
+    from agents.ollama import OllamaModel
 
 _making = threading.Lock()
 
@@ -47,6 +50,9 @@ def limits() -> Limits:
 
 @functools.cache
 def _host_pool_of(pid: int) -> HostPool:
+    from agents.hosts import HostPool
+    from agents.slots import Slots
+
     # Read anew: the embedded model may have had to move to another port when it was started.
     ollama = current_settings().components.ollama
     folder = Path(tempfile.gettempdir()) / f"ai-agent-slots-{os.getuid()}"
@@ -65,6 +71,9 @@ def host_pool() -> HostPool:
 
 @functools.cache
 def _chat_model_of(pid: int) -> OllamaModel:
+    from agents.ollama import Limits as CallLimits
+    from agents.ollama import OllamaModel
+
     ollama = settings.components.ollama
     patience = CallLimits(first=ollama.first_word, silence=ollama.silence)
     return OllamaModel(_host_pool_of(pid), limits=patience)

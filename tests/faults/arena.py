@@ -262,7 +262,7 @@ class Arena(Site):
         for handle, tasks in runs:
             self.assert_recorded(handle, tasks, max(5.0, deadline - time.monotonic()))
         self.assert_nothing_asked_twice()
-        wait_until(lambda: not self.left(), 20, f"left with the broker: {self.left()}")
+        wait_until(lambda: not self.left(), 60, self.left)
 
 
 FAULTS: dict[str, Callable[[Arena], None]] = {

@@ -120,13 +120,13 @@ class Site:
     ) -> None:
         """Wait for the end of a graph: each task recorded once, nothing left with the broker."""
         self.assert_recorded(handle, tasks, seconds)
-        wait_until(lambda: not self.left(), 10, f"left with the broker: {self.left()}")
+        wait_until(lambda: not self.left(), 30, self.left)
 
     def assert_recorded(
         self, handle: TaskHandle, tasks: list[dict[str, Any]], seconds: float
     ) -> None:
         """Wait for the end of a graph: each task recorded once."""
-        wait_until(lambda: handle.state in {"succeeded", "failed"}, seconds, f"{handle.tree()}")
+        wait_until(lambda: handle.state in {"succeeded", "failed"}, seconds, handle.tree)
         assert handle.state == "succeeded"
         recorded = self.kinds(handle, "succeeded")
         assert sorted(recorded) == sorted([*(task["id"] for task in tasks), str(handle.id)])

@@ -91,7 +91,7 @@ def test_what_always_kills_is_failed_with_the_reason(site: Site) -> None:
     others = [chore("sleep", 0.3) for _ in range(4)]
     with site.worker(*PREFORK) as worker:
         handle = site.submit([poison, *others])
-        wait_until(lambda: handle.state == "failed", 40, f"{handle.tree()}")
+        wait_until(lambda: handle.state == "failed", 40, handle.tree)
         assert lives(worker)
         after = chore("echo", "the worker lives")
         site.assert_complete(site.submit([after]), [after])

@@ -93,3 +93,12 @@ def test_the_layers_are_kept() -> None:
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
+
+
+def test_a_client_does_not_import_what_only_workers_need() -> None:
+    heavy = "{'ollama', 'httpx', 'rich', 'jsonschema', 'fastapi', 'tornado', 'xllamacpp'}"
+    program = f"import sys; from celery_app import Client; print({heavy} & set(sys.modules))"
+    printed = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, check=True, cwd=ROOT
+    )
+    assert printed.stdout.strip() == b"set()"
