@@ -44,6 +44,9 @@ class Source(Protocol):
         """Yield the lines of an answer. Raises `Unanswered`."""
         ...
 
+    def close(self) -> None:
+        """Let go of what answers were taken from."""
+
 
 class Scripted:
     """Answers by rules: the first whose expression is found in the last message. It has no embeddings.
@@ -70,6 +73,9 @@ class Scripted:
                 return _spoken(body, {"message": {"content": text}, **counts})
         raise Unanswered(f"no rule of the scripted model fits {question_of(body)}: add one")
 
+    def close(self) -> None:
+        """Nothing is held."""
+
 
 class Replayed:
     """Answers from a cassette.
@@ -90,6 +96,9 @@ class Replayed:
                 f"({digest_of(path, body)[:12]}): record it again with --record"
             )
         return _spoken(body, found) if path == "/api/chat" else iter([_line(found)])
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 class Behind:
@@ -122,6 +131,10 @@ class Behind:
         """Return what the server says to anything else."""
         response = self._client.request("GET" if body is None else "POST", path, json=body)
         return response.status_code, response.content
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
 
 
 class StandIn:
@@ -164,6 +177,7 @@ class StandIn:
         self.mode = "stop"
         self._server.shutdown()
         self._server.server_close()
+        self.source.close()
 
     def look(self, path: str, body: dict[str, Any] | None) -> tuple[int, bytes]:
         """Return status and answer to what is no question to a model."""

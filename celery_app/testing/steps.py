@@ -157,12 +157,12 @@ def _clockwork(attempt: Attempt) -> tuple[Triggers, WorkflowFiles]:
 
 def _emit(attempt: Attempt, work: Work) -> None:
     step = work.step
-    payload = step.with_ or None
+    payload = step.with_ or step.data
     work.started = list(attempt.client.emit(step.emit or "", payload))
     if not work.started:
-        raise TestError(
-            f"no workflow waits for the event {shown(step.emit)}: put its triggers in force"
-        )
+        faults = [each["error"] for each in _clockwork(attempt)[0].listed() if each["error"]]
+        why = "; ".join(faults) or "put its triggers in force"
+        raise TestError(f"no workflow waits for the event {shown(step.emit)}: {why}")
 
 
 def _approve(attempt: Attempt, work: Work) -> None:

@@ -110,6 +110,7 @@ class TestStep(BaseModel):
         description="Arguments of the task or tool, inputs of the workflow, what is known of the "
         "event; for jobs and agents: texts to work on, by name.",
     )
+    data: Any = Field(None, description="What is known of the event, where that is no mapping.")
     plan: bool | None = Field(None, description="Whether a planner breaks the job up.")
     capabilities: list[Capability] = Field(default_factory=list)
     tools: list[FilledText] = Field(default_factory=list, description="What agents may use.")

@@ -30,7 +30,9 @@ SPECIFICATION_NAMES = {
     "workflows.state": ["StateManager", "StepStatus"],
     "workflows": ["Workflow", "WorkflowStep", "WorkflowTrigger", "ErrorHandlingConfig",
                   "WorkflowInstance", "StepStatus", "WorkflowError"],
-    "celery_app": ["TaskManager", "PriorityQueue", "Client", "WorkflowEngine", "app"],
+    "celery_app": ["TaskManager", "PriorityQueue", "Client", "WorkflowEngine", "app",
+                   "AgentTestFramework", "TestCase", "TestEnvironment", "TestError", "TestResult",
+                   "TestResults", "TestStatus", "TestStep", "TestSuite"],
     "agents": ["AgentManager", "AgentType"],
 }  # fmt: skip
 

@@ -91,7 +91,7 @@ def test_answers_are_recorded_and_replayed_without_a_model(
     suite.write_text(ASKING.replace("bees", "wasps"))
     code, out, _ = invoke(suite, "--replay")
     assert code == 1
-    assert "has no answer to 'Write one sentence on wasps.'" in out
+    assert "has no answer to 'Write one sentence on wasps. Write at most 3 sentences.'" in out
     assert "record it again with --record" in out
     assert "stale   asking: nobody asked any more:" in out
 

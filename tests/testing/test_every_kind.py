@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 
 from celery_app.testing.framework import AgentTestFramework
-from celery_app.testing.leftovers import ROOT
 from celery_app.testing.reading import read_suite
 from celery_app.testing.results import TestResult, TestResults, TestStatus
 from celery_app.testing.suite import TestCheck, TestStep
-from tests.testing.traces import processes_with
+from tests.testing.traces import processes_below
 
 SUITE = Path(__file__).parent / "suites" / "every.yaml"
 
@@ -50,11 +49,15 @@ CHECKS = {
 
 
 @pytest.fixture(scope="module")
-def results() -> TestResults:
+def results(tmp_path_factory: pytest.TempPathFactory) -> TestResults:
+    folder = tmp_path_factory.mktemp("e")
     framework = AgentTestFramework()
-    found = framework.run(read_suite(SUITE))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tempfile.tempdir", str(folder))
+        found = framework.run(read_suite(SUITE))
     assert framework.test_environment.root is None
-    assert not processes_with(ROOT)
+    assert not list(folder.iterdir())
+    assert not processes_below(folder)
     return found
 
 

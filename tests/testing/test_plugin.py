@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from celery_app.testing.leftovers import ROOT
-from tests.testing.traces import processes_with
+from tests.testing.traces import processes_below
 
 pytest_plugins = ["pytester"]
 
@@ -77,20 +76,22 @@ def test_it_costs_nothing_where_it_is_not_used() -> None:
 @pytest.mark.timeout(600)
 def test_a_project_that_only_installs_this_package(tmp_path: Path) -> None:
     python = fresh_python(tmp_path / "venv")
-    project = tmp_path / "project"
+    project, temporary = tmp_path / "project", tmp_path / "tmp"
     project.mkdir()
+    temporary.mkdir()
     (project / "small.agenttest.yaml").write_text(SUITE.partition("  - name: bad")[0])
     (project / "test_it.py").write_text(IN_PYTHON)
     done = subprocess.run(
         [python, "-m", "pytest", "-q", "--strict-config"],
         cwd=project,
-        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "TMPDIR": str(temporary)},
         capture_output=True,
         text=True,
         check=False,
     )
     assert "4 passed" in done.stdout, done.stdout + done.stderr
-    assert not processes_with(ROOT)
+    assert not processes_below(temporary)
+    assert not list(temporary.glob("ai-agent-test-*"))
 
 
 def fresh_python(folder: Path) -> Path:

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import psutil
 
+from celery_app.testing.leftovers import ROOT
 
-def processes_with(variable: str, value: str | None = None) -> list[psutil.Process]:
-    """Return the processes that have a variable in their environment."""
+
+def processes_below(folder: Path) -> list[psutil.Process]:
+    """Return the processes of runs of tests whose folders are in another one."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            given = process.environ().get(variable)
-            if given is not None and value in (None, given):
+            if process.environ().get(ROOT, "").startswith(f"{folder}/"):
                 found.append(process)
     return found
 
