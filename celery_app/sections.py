@@ -33,7 +33,6 @@ __all__ = [
     "Components",
     "Leases",
     "Limit",
-    "Monitoring",
     "Ollama",
     "Recovery",
     "Resources",
@@ -205,28 +204,6 @@ class Security(Section):
     encryption: Encryption = Encryption()
     permissions: Permissions = Permissions()
     audit: Audit = Audit()
-
-
-class Metrics(Section):
-    """How often samples are taken (seconds), and how long they are kept (days)."""
-
-    interval: PositiveFloat = 60
-    retention_days: PositiveInt = 30
-
-
-class Logging(Section):
-    """What is logged, how, and where to (`stdout`, `stderr` or a file)."""
-
-    level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
-    format: Literal["json", "text"] = "json"
-    output: str = "stdout"
-
-
-class Monitoring(Section):
-    """Metrics and logs."""
-
-    metrics: Metrics = Metrics()
-    logging: Logging = Logging()
 
 
 class Cpu(Section):

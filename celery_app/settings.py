@@ -15,13 +15,13 @@ from pydantic import Field, ValidationError
 
 from celery_app import urls
 from celery_app.errors import ConfigurationError
+from celery_app.monitoring_settings import Monitoring
 from celery_app.refusals import refusal
 from celery_app.sections import (
     Components,
     FilePath,
     Leases,
     Limit,
-    Monitoring,
     Protected,
     Recovery,
     Resources,

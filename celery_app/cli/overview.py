@@ -6,13 +6,16 @@ import os
 from typing import Any
 
 import httpx
+import psutil
 
 from celery_app.celery import database, guard, queue, store
 from celery_app.cli.options import JsonObject
-from celery_app.cli.record import Record
+from celery_app.cli.process_tree import flower_address, flower_words
+from celery_app.cli.record import Record, Standing
 from celery_app.cli.screen import print_pairs
 from celery_app.cli.system import this_home, workers
 from celery_app.errors import AgentSystemError, ConfigurationError
+from celery_app.flower_door import password_place
 from celery_app.settings import SystemSettings
 from celery_app.stack.profile import current_settings, embedded_stack, is_embedded
 
@@ -36,6 +39,7 @@ def look() -> JsonObject:
         "home": str(home.path),
         "config": os.environ.get("CONFIG_PATH"),
         "servers": found,
+        "flower": _flower(standing),
         "up": {"pid": process.pid, "detached": standing.detached} if standing and process else None,
         "workers": _workers() if running & {"valkey", "message_bus"} else [],
         "tasks": _counts() if running & {"postgres", "database"} else {},
@@ -76,10 +80,26 @@ def print_overview(overview: JsonObject) -> None:
         pairs.append(
             ("up", f"process {up['pid']}, {'background' if up['detached'] else 'terminal'}")
         )
+    if overview["flower"]:
+        pairs.append(("flower", flower_words(overview["flower"]["address"])))
     pairs.append(("workers", ", ".join(overview["workers"]) or "none answers"))
     counts = ", ".join(f"{number} {state}" for state, number in sorted(overview["tasks"].items()))
     pairs.append(("tasks", counts or "none"))
     print_pairs(pairs)
+
+
+def _flower(standing: Standing | None) -> JsonObject | None:
+    """Where the Flower of `up` answers, and in which file its user and password stand."""
+    process = standing.children.get("flower") if standing else None
+    if process is None:
+        return None
+    try:
+        address = flower_address(process.cmdline())
+    except psutil.Error:
+        return None
+    section = current_settings().monitoring.flower
+    place = str(password_place(section, os.environ)) if section.auth else None
+    return {"address": address, "password_file": place}
 
 
 def _server(name: str, address: str, error: str | None) -> JsonObject:

@@ -5,6 +5,7 @@ Invariant: servers that ran before the tree run after it.
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 import threading
@@ -16,9 +17,10 @@ from celery_app.cli.record import Record
 from celery_app.cli.supervisor import Child, Supervisor
 from celery_app.cli.system import prepare, this_home, workers
 from celery_app.errors import AgentSystemError
-from celery_app.stack.profile import embedded_stack, is_embedded
+from celery_app.flower_door import FLOWER_PORT, password_place
+from celery_app.stack.profile import current_settings, embedded_stack, is_embedded
 
-__all__ = ["celery_command", "children", "run_tree"]
+__all__ = ["celery_command", "children", "flower_address", "flower_words", "run_tree"]
 
 _COLOURS = {"worker": "cyan", "beat": "magenta", "flower": "yellow", "up": "green"}
 
@@ -30,7 +32,7 @@ def celery_command(command: str, *arguments: str) -> list[str]:
     if command == "beat" and given.isdisjoint({"-s", "--schedule", "--help"}):
         defaults.append(f"--schedule={this_home().folder('run') / 'beat-schedule'}")
     if command == "flower" and given.isdisjoint({"--address", "--help"}):
-        # Flower asks nobody for a password unless told to: it is for this machine alone.
+        # Its own default is every address; whoever wants that says so.
         defaults.append("--address=127.0.0.1")
     if command != "flower" and not any(a.startswith(("-l", "--loglevel")) for a in arguments):
         defaults.append("--loglevel=INFO")
@@ -97,6 +99,24 @@ def _tell_when_ready(wanted: Sequence[Child]) -> None:
         return
     names = ", ".join(child.name for child in wanted)
     _say("up", f"ready: {names}; Ctrl-C ends it")
+    for child in wanted:
+        if child.name == "flower":
+            _say("flower", flower_words(flower_address(child.argv)))
+
+
+def flower_address(argv: Sequence[str]) -> str:
+    """Return where the Flower of a command line of ours answers."""
+    told = dict(argument.partition("=")[::2] for argument in argv)
+    port = told.get("--port", str(FLOWER_PORT))
+    return f"http://{told.get('--address', '127.0.0.1')}:{port}"
+
+
+def flower_words(address: str) -> str:
+    """Return what a person must know to look at Flower."""
+    section = current_settings().monitoring.flower
+    if not section.auth:
+        return address
+    return f"{address} (its user and password stand in {password_place(section, os.environ)})"
 
 
 def _say(name: str, line: str) -> None:

@@ -15,17 +15,13 @@ from celery_app.cli import options
 
 __all__ = ["beat", "down", "flower", "status", "up", "worker"]
 
-FLOWER_PORT = 5555
-
 _PASS_ON = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 
 
 @click.command()
 @click.option("--detach", is_flag=True, help="In the background; return when a worker answers.")
 @click.option("--flower/--no-flower", "with_flower", default=True, help="Run Flower as well.")
-@click.option(
-    "--flower-port", type=click.IntRange(1, 65535), default=FLOWER_PORT, show_default=True
-)
+@click.option("--flower-port", type=click.IntRange(1, 65535), default=5555, show_default=True)
 @click.option("--in-background", is_flag=True, hidden=True)
 def up(detach: bool, with_flower: bool, flower_port: int, in_background: bool) -> None:
     """Run everything until interrupted.
@@ -135,16 +131,22 @@ def beat(arguments: tuple[str, ...]) -> None:
 
 
 @click.command(context_settings=_PASS_ON)
+@click.option("--no-auth", is_flag=True, help="Let in whoever reaches it.")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def flower(arguments: tuple[str, ...]) -> None:
-    """Run Flower, the monitor of Celery.
+def flower(no_auth: bool, arguments: tuple[str, ...]) -> None:
+    """Run Flower, the monitor of Celery, on port 5555.
 
-    ARGUMENTS are those of `celery flower`.
+    It asks for a user and a password, which it keeps in AI_AGENT_HOME unless they are configured;
+    its first lines say where. ARGUMENTS are those of `celery flower`, and go before the settings.
 
     \b
-    Example:
+    Examples:
       ai-agent flower --port=5566
+      ai-agent flower --basic_auth=ann:secret --address=0.0.0.0
+      curl -u "$(cat ~/.ai-agent/flower)" http://127.0.0.1:5555/api/tasks
     """
+    if no_auth:
+        os.environ["AI_AGENT__MONITORING__FLOWER__AUTH"] = "false"
     _become_celery("flower", arguments)
 
 

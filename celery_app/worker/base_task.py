@@ -12,6 +12,7 @@ from typing import Any
 from celery import Task
 from celery.exceptions import Retry
 
+from celery_app.celery import tracing
 from celery_app.postgres.request import is_graph_task
 from celery_app.store.records import Claim
 from celery_app.worker.binding import executor
@@ -28,16 +29,19 @@ class AgentTask(Task):
         """Run the task; as a step of a graph under a claim, with the arguments that Postgres keeps."""
         request = self.request
         if request.called_directly or not is_graph_task(request):
-            return super().__call__(*args, **kwargs)
+            with tracing.ordinary(self.name, self.request):
+                return super().__call__(*args, **kwargs)
         return executor().run(request.id, self.name, _next_in_chain(request), self._as_step)
 
     def _as_step(self, *args: Any, **kwargs: Any) -> Any:
-        spec = _claim().spec
+        claim = _claim()
+        spec = claim.spec
         if spec.get("task") == self.name != "workflow.call":
             require_celery(self.name, spec)
         # What Celery's own retry arithmetic reads.
-        self.request.retries = _claim().tries
-        return self.run(*args, **kwargs)
+        self.request.retries = claim.tries
+        with tracing.step(claim.root_id, claim.id):
+            return self.run(*args, **kwargs)
 
     def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         """Send the task; as a step of a graph without arguments, which Celery would miss."""

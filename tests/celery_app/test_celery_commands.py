@@ -75,7 +75,7 @@ def test_flower_shows_the_worker(worker: WorkerProcess, tmp_path: Path) -> None:
 
         def seen() -> bool:
             done = subprocess.run(
-                ["curl", "-s", "--unix-socket", str(socket), "http://flower/workers?json=1"],
+                ["curl", "-s", "-u", password(), "--unix-socket", str(socket), "http://flower/workers?json=1"],
                 capture_output=True, text=True, check=False,
             )  # fmt: skip
             return worker.name in done.stdout
@@ -84,6 +84,11 @@ def test_flower_shows_the_worker(worker: WorkerProcess, tmp_path: Path) -> None:
     finally:
         process.terminate()
         process.wait(timeout=20)
+
+
+def password() -> str:
+    """Return the user and the password that Flower has made for itself."""
+    return (Path(os.environ["AI_AGENT_HOME"]) / "flower").read_text().strip()
 
 
 def wait_for(

@@ -13,6 +13,7 @@ import re
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import IO, Any, ClassVar
 
+import httpx
 import psutil
 import pytest
 
@@ -306,6 +308,33 @@ def test_one_up_in_the_foreground_beside_servers_that_are_not_its_own(
         assert process.wait(40) == 0
     assert not [line for line in processes_of(tmp_path / "home") if "celery" in line]
     assert console.json("status")["workers"] != []
+
+
+def test_up_and_status_tell_where_flower_is_and_its_password(
+    console: Console, tmp_path: Path
+) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    second = Console(tmp_path, {**console.environ, **configured(console, tmp_path)})
+    rules = "rules: [{effect: allow, who: ['*'], may: ['*']}]\n"
+    (tmp_path / "policies.yaml").write_text(rules)
+    address, place = f"http://127.0.0.1:{port}", tmp_path / "home" / "flower"
+    with second.started("up", f"--flower-port={port}", stderr=subprocess.STDOUT) as process:
+        told = read_until(process.stdout, "its user and password stand in")
+        assert "ready: worker, beat, flower" in told
+        assert f"{address} (its user and password stand in {place})" in told
+        assert second.json("status")["flower"] == {"address": address, "password_file": str(place)}
+        assert f"stand in {place}" in second.run("status").stdout
+        # It may take longer than the worker.
+        if "Visit me at" not in told:
+            read_until(process.stdout, "Visit me at")
+        login = tuple(place.read_text().strip().split(":"))
+        assert httpx.get(f"{address}/tasks").status_code == 401
+        assert httpx.get(f"{address}/tasks", auth=(login[0], login[1])).status_code == 200
+        process.send_signal(signal.SIGTERM)
+        read_until(process.stdout, "SIGTERM: stopping")
+        assert process.wait(60) == 0
 
 
 def test_a_server_that_does_not_answer_is_4(console: Console, tmp_path: Path) -> None:

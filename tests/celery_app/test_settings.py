@@ -77,7 +77,7 @@ def test_the_commented_additions_of_the_shipped_file_are_known(tmp_path: Path) -
         (CONFIG / "system.yaml").read_text(),
         flags=re.MULTILINE,
     )
-    for name in ("redis_password", "db_password", "shop_webhook"):
+    for name in ("redis_password", "db_password", "flower_password", "shop_webhook"):
         (tmp_path / name).write_text("secret\n")
     settings = load(tmp_path, text.replace("/run/secrets/", ""))
     assert settings.imports == ["reports.tasks"]
@@ -85,6 +85,8 @@ def test_the_commented_additions_of_the_shipped_file_are_known(tmp_path: Path) -
     assert settings.recovery.enabled
     assert settings.limits["agent:writer"].per_second == 100 / 60
     assert settings.worker.pool == "threads"
+    assert settings.monitoring.tracing.endpoint == "http://localhost:4318"
+    assert settings.monitoring.flower.secret == "secret"
     assert settings.tools.folders == [Path("/srv/notes")]
     assert settings.tools.hosts[1:] == ["*.example.org", "localhost:8080"]
     assert (settings.tools.largest, settings.tools.rounds, settings.tools.timeout) == (65536, 6, 20)
@@ -115,8 +117,8 @@ def test_no_tool_reaches_anything_unless_it_is_named(tmp_path: Path) -> None:
             "system.yaml:3: database is not a known key: did you mean components.database?",
         ),
         (
-            "monitoring:\n  zzz: 1\n",
-            "system.yaml:2: monitoring.zzz is not a known key: known here are logging, metrics",
+            "leases:\n  zzz: 1\n",
+            "system.yaml:2: leases.zzz is not a known key: known here are renew_seconds, seconds",
         ),
         (
             "components:\n  ollama:\n    models:\n      - name: a\n        tgas: []\n",

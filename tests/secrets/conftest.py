@@ -48,7 +48,19 @@ class Guarded:
     def secrets(self) -> list[str]:
         """Everything that nobody may be shown, in clear."""
         ring = KeyRing(self.config / "keys")
-        return [DATABASE, BROKER, WEBHOOK, *(form for key in ring.all() for form in _forms_of(key))]
+        planted = [DATABASE, BROKER, WEBHOOK]
+        if self.flower_file.exists():
+            planted.append(self.flower_password)
+        return [*planted, *(form for key in ring.all() for form in _forms_of(key))]
+
+    @property
+    def flower_file(self) -> Path:
+        """Where the user and the password stand that Flower has made for itself."""
+        return self.postgres.home.path / "flower"
+
+    @property
+    def flower_password(self) -> str:
+        return self.flower_file.read_text().strip().partition(":")[2]
 
     def run(self, *args: str, environ: Mapping[str, str] | None = None) -> str:
         """Run a Python program to its end; return all that it prints."""

@@ -78,12 +78,15 @@ def hear(app: Celery, events: list[str], ended: threading.Event) -> None:
                 receiver.capture(limit=None, timeout=1, wakeup=False)
 
 
-def flower_pages(socket: Path, worker: str, task_id: str) -> str:
+def flower_pages(guarded: Guarded, socket: Path, worker: str, task_id: str) -> str:
     pages = ["/", "/workers?refresh=1", f"/worker/{worker}", "/tasks", f"/task/{task_id}", "/broker",
              "/api/workers?refresh=1", "/api/tasks", f"/api/task/info/{task_id}", "/metrics",
              "/api/queues/length"]  # fmt: skip
     transport = httpx.HTTPTransport(uds=str(socket))
-    with httpx.Client(transport=transport, base_url="http://flower", timeout=30) as client:
+    login = (guarded.flower_file.read_text().split(":")[0], guarded.flower_password)
+    with httpx.Client(
+        transport=transport, base_url="http://flower", timeout=30, auth=login
+    ) as client:
         return "\n".join(f"{page}\n{client.get(page).text}" for page in pages)
 
 
@@ -158,8 +161,8 @@ def outputs(guarded: Guarded, tmp_path_factory: pytest.TempPathFactory) -> Outpu
         said = {
             "handed in": handed_in,
             "console": guarded.run("-m", "tests.secrets.console", task_id),
-            "flower": flower_pages(socket, f"{worker.name}@{os.uname().nodename}", task_id)
-            + flower_pages(socket, "nobody", plain.id),
+            "flower": flower_pages(guarded, socket, f"{worker.name}@{os.uname().nodename}", task_id)
+            + flower_pages(guarded, socket, "nobody", plain.id),
             "processes": processes(guarded),
             "postgres": rows(database),
             "redis": broker_content(guarded),
@@ -231,5 +234,7 @@ def test_files_of_the_home_hold_none(outputs: Outputs, guarded: Guarded) -> None
     """Logs and records of what runs, that is; only keys stand there, for their owner alone."""
     for path in guarded.postgres.home.path.rglob("*"):
         # What the servers keep is looked at row by row; the folders of settings hold the passwords.
-        if path.is_file() and not {"postgres", "valkey", "config", "wrong"} & set(path.parts):
+        if path.is_file() and not {"postgres", "valkey", "config", "wrong", "flower"} & set(
+            path.parts
+        ):
             assert seen(guarded.secrets, path.read_bytes().decode("latin-1")) == [], path

@@ -1,0 +1,72 @@
+"""A real Chromium without a screen. Without one these tests are skipped, except where it is required."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+#: Nothing but the page under test is to be asked for anything.
+ARGUMENTS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of the browser (Debian: `apt-get install chromium`)."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser")
+    if found is None:
+        reason = "there is no chromium: `apt-get install chromium`"
+        if os.environ.get("REQUIRE_CHROMIUM"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    """A browser for the tests of one module."""
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        yield running
+        running.close()
+
+
+OpenPage = Callable[..., Page]
+
+
+@pytest.fixture
+def open_page(browser: Browser, tmp_path: Path) -> Iterator[OpenPage]:
+    """Open a page in a context of its own, as `open_page(url, user=..., password=...)`.
+
+    The test fails if a script of it does. SCREENSHOTS names a folder for a picture of each page.
+    """
+    faults: list[str] = []
+    pages: list[Page] = []
+    with ExitStack() as contexts:
+
+        def opened(url: str, user: str | None = None, password: str = "") -> Page:
+            login = None if user is None else {"username": user, "password": password}
+            context: BrowserContext = browser.new_context(
+                http_credentials=login,  # type: ignore[arg-type] # a plain dict is one
+                viewport={"width": 1400, "height": 900},
+            )
+            contexts.callback(context.close)
+            page = context.new_page()
+            page.on("pageerror", lambda error: faults.append(str(error)))
+            pages.append(page)
+            page.goto(url)
+            return page
+
+        yield opened
+        folder = Path(os.environ.get("SCREENSHOTS") or tmp_path)
+        for number, page in enumerate(pages, 1):
+            page.screenshot(path=folder / f"{tmp_path.name}-{number}.png")
+    assert not faults
