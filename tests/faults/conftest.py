@@ -29,9 +29,11 @@ from celery_app.stack.valkey import ValkeyServer
 from celery_app.store.graphs import GraphStore
 from celery_app.store.tasks import TaskStore
 from celery_app.testing.faults import cut_off
-from celery_app.testing.processes import wait_until
+from celery_app.testing.processes import kill, wait_until
 from tests.worker_process import WorkerProcess
 from workflows.task import Task
+
+__all__ = ["PREFIX", "VISIBILITY_TIMEOUT", "Site", "kill", "site", "wait_until"]
 
 #: Seconds; the keeper renews six times within it, and four sweeps look for what is overdue.
 VISIBILITY_TIMEOUT = 3.0
