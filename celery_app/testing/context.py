@@ -131,11 +131,10 @@ class Context:
         raise TestError(f"{why}: {self._last_words()}")
 
     def _last_words(self) -> str:
-        try:
-            lines = (self.home / "lane.log").read_text(errors="replace").strip().splitlines()
-        except FileNotFoundError:
-            lines = []
-        return " | ".join(line.strip() for line in lines[-_LAST_LINES:]) or "it wrote no log"
+        for log in (self.home / "lane.log", self._nursery.with_suffix(".log")):
+            if log.exists() and (lines := log.read_text(errors="replace").strip().splitlines()):
+                return " | ".join(line.strip() for line in lines[-_LAST_LINES:])
+        return "it wrote no log"
 
 
 def settings_of(values: Mapping[str, Any], prefix: str = PREFIX) -> dict[str, str]:
