@@ -16,8 +16,11 @@ import signal
 import socket
 import sys
 import tempfile
+import traceback
 from importlib import import_module
 from pathlib import Path
+
+from celery_app.testing.lane import run
 
 __all__ = ["main"]
 
@@ -27,7 +30,7 @@ LIBRARIES = (
     "agents.readiness", "agents.tools.catalogue", "celery.apps.worker", "celery.bin.worker",
     "celery.concurrency.thread", "celery.fixups.django", "celery.worker.control",
     "celery_app.broker", "celery_app.postgres.backend", "celery_app.stack.profile",
-    "celery_app.store.tasks", "celery_app.testing.lane", "celery_app.testing.model",
+    "celery_app.store.tasks", "celery_app.testing.model",
     "kombu.transport.redis", "sqlalchemy.dialects.postgresql.psycopg2", "workflows.canvas",
     "workflows.definitions", "workflows.inside", "workflows.rerun",
 )  # fmt: skip
@@ -69,11 +72,12 @@ def _live(caller: socket.socket) -> None:
         log = os.open(asked["log"], os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
         os.dup2(log, 1)
         os.dup2(log, 2)
-        from celery_app.testing.lane import run
-
         try:
             run(asked["order"], line)
+        except Exception:  # noqa: BLE001, RUF100 - nobody else would tell of it
+            traceback.print_exc()
         finally:
+            sys.stderr.flush()
             os._exit(0)
 
 
