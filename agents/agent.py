@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from agents.answers import Form, ask, ask_text, find_json
+from agents.answers import Form, ask, ask_text, find_json, refusals_counted
 from agents.context import estimate_request, room_for, split
 from agents.errors import ContextOverflow, ReplyTruncated
 from agents.meter import Meter
@@ -80,20 +80,46 @@ class Agent:
         """
         meter = Meter(model, on_text, cancel)
         job = _Job(self.profile, task, meter, tries)
+        with refusals_counted(self.profile.model):
+            value = self._value(job, task, inputs, dependencies, toolbox)
+        return Answer(value, meter.usage, meter.calls)
+
+    def _value(
+        self,
+        job: _Job,
+        task: Task,
+        inputs: Sequence[TaskInput],
+        dependencies: Sequence[TaskInput],
+        toolbox: Toolbox | None,
+    ) -> Any:
         texts = [*inputs, *dependencies]
         together = len(dependencies) > 1 and not inputs
-        value: Any
         if toolbox is not None and toolbox.tools:
-            value = job.with_tools(task.description, _material(texts), toolbox, task.output)
-        elif task.output is not None:
-            value = job.value(task.description, _material(texts), task.output)
-        elif together and self.profile.joins == "assemble":
-            value = _assembled(job, dependencies)
-        elif texts:
-            value = job.read(task.description, _material(texts))
-        else:
-            value = job.write(task.description)
-        return Answer(value, meter.usage, meter.calls)
+            return job.with_tools(task.description, _material(texts), toolbox, task.output)
+        if task.output is not None:
+            return job.value(task.description, _material(texts), task.output)
+        if together and self.profile.joins == "assemble":
+            return _assembled(job, dependencies)
+        if texts:
+            return job.read(task.description, _material(texts))
+        return job.write(task.description)
+
+    def quote(
+        self,
+        task: Task,
+        text: str,
+        *,
+        model: ChatModel,
+        cancel: threading.Event | None = None,
+        tries: int = 0,
+    ) -> Answer:
+        """Do the task in sentences of the text, which the model chooses, whatever the profile says.
+
+        Where the text has no sentences it is done in the model's words. Raises `AgentError`.
+        """
+        meter = Meter(model, None, cancel)
+        words = _Job(self.profile, task, meter, tries).read(task.description, text, quotes=True)
+        return Answer(words, meter.usage, meter.calls)
 
 
 class _Job:

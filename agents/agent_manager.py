@@ -17,6 +17,7 @@ from agents.agent import Agent
 from agents.errors import InvalidRoster, UnknownAgent
 from agents.planner import PlannerAgent
 from agents.profile import AgentProfile, AgentType
+from agents.writer import Writer
 from workflows.errors import UnknownCapability
 from workflows.problem import nearest, shown
 from workflows.source import Source
@@ -117,7 +118,7 @@ class AgentManager:
 
 
 def _employ(profile: AgentProfile) -> Agent:
-    return PlannerAgent(profile) if profile.type is AgentType.PLANNER else Agent(profile)
+    return PlannerAgent(profile) if profile.type is AgentType.PLANNER else Writer(profile)
 
 
 def _check(profiles: Iterable[AgentProfile]) -> None:

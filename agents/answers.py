@@ -1,8 +1,9 @@
 """From a model's words to a typed value: schema, parse, check, and ask again with the fault.
 
 Invariant: a value that leaves here was read and checked in full, whatever the server made of the
-schema; what cannot be read after the last try is an error, never a guess. Which way led to a value
-is counted for each model in `paths`.
+schema; what cannot be read after the last try is an error, never a guess. Which way led to a value,
+and what was refused because it would not have been whole, is counted for each model in `paths`, and
+told to who wants to keep it (`paths_told_to`).
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import json
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import islice
@@ -20,12 +23,22 @@ from typing import Any, Generic, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from agents.context import ensure_fits
-from agents.errors import ReplyTruncated, UnreadableAnswer
+from agents.errors import ContextOverflow, ReplyTruncated, UnreadableAnswer
 from agents.model import ChatModel, ChatRequest, Message, Reply
 from agents.prompt import Prompt
 from workflows.json_text import read_json, read_json_in
 
-__all__ = ["Form", "Path", "ask", "ask_text", "find_json", "in_words", "paths"]
+__all__ = [
+    "Form",
+    "Path",
+    "ask",
+    "ask_text",
+    "find_json",
+    "in_words",
+    "paths",
+    "paths_told_to",
+    "refusals_counted",
+]
 
 T = TypeVar("T")
 
@@ -36,7 +49,7 @@ _FENCE = re.compile(r"```(?:json)?\s*\n(.*?)```", re.DOTALL | re.IGNORECASE)
 
 
 class Path(StrEnum):
-    """How an answer became a value."""
+    """How an answer became a value, or why it was refused."""
 
     DIRECT = "direct"
     """The reply was the JSON that was asked for."""
@@ -46,16 +59,44 @@ class Path(StrEnum):
     """A later try, with the fault in words."""
     FAILED = "failed"
     """No try gave a value."""
+    OVERFLOW = "overflow"
+    """The text did not fit into the window, and nothing was left out of it."""
+    CUT = "cut"
+    """The answer had no end, and half of it was not taken for the whole."""
 
 
 _counts: Counter[tuple[str, Path]] = Counter()
 _counts_lock = threading.Lock()
+_listener: ContextVar[Callable[[str, Path], None] | None] = ContextVar("listener", default=None)
 
 
 def paths() -> dict[tuple[str, Path], int]:
     """Return how often each (model, path) was taken in this process."""
     with _counts_lock:
         return dict(_counts)
+
+
+@contextmanager
+def paths_told_to(listener: Callable[[str, Path], None]) -> Iterator[None]:
+    """Give the listener each (model, path) that is counted in the block."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
+@contextmanager
+def refusals_counted(model: str) -> Iterator[None]:
+    """Count for the model when the block ends because something would not have been whole."""
+    try:
+        yield
+    except ContextOverflow:
+        _count(model, Path.OVERFLOW)
+        raise
+    except ReplyTruncated:
+        _count(model, Path.CUT)
+        raise
 
 
 @dataclass(frozen=True)
@@ -157,6 +198,8 @@ def in_words(error: ValueError) -> str:
 def _count(model: str, path: Path) -> None:
     with _counts_lock:
         _counts[model, path] += 1
+    if (listener := _listener.get()) is not None:
+        listener(model, path)
 
 
 def _again(question: ChatRequest, attempt: int, temperature: float, reply: Reply) -> ChatRequest:

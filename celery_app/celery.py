@@ -33,8 +33,12 @@ from celery_app.settings import SystemSettings
 from celery_app.stack.profile import current_settings, ensure_stack, is_embedded
 from celery_app.store.access import AccessStore
 from celery_app.store.approvals import ApprovalStore
+from celery_app.store.artifacts import ArtifactStore
+from celery_app.store.documents import DocumentStorage
 from celery_app.store.execution import ExecutionStore
 from celery_app.store.graphs import GraphStore
+from celery_app.store.logs import LogStore
+from celery_app.store.projects import ProjectStore
 from celery_app.store.runs import RunStore
 from celery_app.store.tasks import TaskStore
 from celery_app.store.triggers import TriggerStore
@@ -49,11 +53,16 @@ if TYPE_CHECKING:
 INCLUDE = (
     "celery_app.worker.work",
     "celery_app.worker.steps",
+    "celery_app.worker.goals",
+    "celery_app.worker.documents",
     "celery_app.worker.chores",
     "celery_app.worker.gate",
     "celery_app.worker.memory",
     "celery_app.worker.ending",
+    "celery_app.observe.sampling",
     "celery_app.orchestrator.recovery",
+    "celery_app.observe.log_setup",
+    "celery_app.observe.jobs",
     "celery_app.orchestrator.journal_reader",
 )
 
@@ -98,6 +107,14 @@ def celery_options(settings: SystemSettings) -> dict[str, Any]:
         # It waits in vain: what is delayed is delayed in Postgres.
         "worker_enable_soft_shutdown_on_idle": False,
         "beat_scheduler": "celery_app.orchestrator.beat:TriggerScheduler",
+        "beat_schedule": {
+            "system.metrics": {
+                "task": "system.metrics",
+                "schedule": settings.monitoring.metrics.interval,
+                # One that comes late would find the sample of its interval taken.
+                "options": {"expires": settings.monitoring.metrics.interval},
+            },
+        },
         "worker_hijack_root_logger": False,
         "worker_send_task_events": True,
         "result_extended": True,
@@ -128,6 +145,12 @@ runs = RunStore(database)
 approvals = ApprovalStore(database)
 triggers = TriggerStore(database)
 access = AccessStore(database)
+logs = LogStore(database, settings.monitoring.logging.store.buffer)
+projects = ProjectStore(database)
+documents = DocumentStorage(database)
+artifacts = ArtifactStore(
+    database, settings.artifacts.folder, settings.artifacts.inline, settings.artifacts.largest
+)
 tracing = Tracing(settings.monitoring.tracing, settings.system)
 
 app = App(

@@ -16,16 +16,21 @@ from agents.presence import check_presence
 from celery_app.celery import agent_manager, database, guard, prepare
 from celery_app.handles import RunHandle, TaskHandle
 from celery_app.orchestrator import budgets
+from celery_app.orchestrator.documentation_manager import DocumentationManager
+from celery_app.orchestrator.project_manager import OnGoal, ProjectManager
 from celery_app.orchestrator.task_manager import TaskManager
 from celery_app.orchestrator.triggers import Triggers
 from celery_app.orchestrator.workflow_engine import WorkflowEngine
 from celery_app.orchestrator.workflow_files import WorkflowFiles
+from celery_app.project_handle import ProjectHandle, read_project
 from celery_app.stack.profile import current_settings
 from celery_app.store.budgets import Budget
 from celery_app.store.journal import JournalStore
+from celery_app.store.projects import Listed
 from celery_app.worker.binding import chat_model
 from workflows.errors import InvalidTask
-from workflows.plan import CallEstimate
+from workflows.plan import UNMEASURED
+from workflows.project import ProjectSpec
 from workflows.task import (
     Priority,
     ResourceRequirements,
@@ -34,15 +39,12 @@ from workflows.task import (
     TaskInput,
     TaskType,
 )
-from workflows.text_file import read_text
+from workflows.task_input import read_input
 from workflows.workflow import Workflow
-
-#: What a step is taken to need until an agent has been measured.
-_UNMEASURED = CallEstimate(prompt=500, generated=100, seconds=5.0)
 
 
 class Client:
-    """Hands in work. Uses the configured servers, or starts the embedded ones.
+    """Hands in work. Uses the configured servers, or starts the embedded ones. `documents` writes documents.
 
     Args:
         token: Who asks, as `ai-agent token create` printed it; by default the one in AI_AGENT_TOKEN, or
@@ -60,6 +62,8 @@ class Client:
         self._manager = TaskManager(permissions=self.permissions)
         self._files = WorkflowFiles()
         self._engine = WorkflowEngine(self._files, self.permissions)
+        self.documents = DocumentationManager(self.permissions)
+        self._projects = ProjectManager(self.permissions)
         self._triggers = Triggers(self._files, permissions=self.permissions)
 
     def submit(
@@ -148,7 +152,7 @@ class Client:
         plan = agent_manager().planner.plan_task_breakdown(
             task, roster=agent_manager().profiles, model=chat_model()
         )
-        price = plan.price(JournalStore(database).estimates(), otherwise=_UNMEASURED)
+        price = plan.price(JournalStore(database).estimates(), otherwise=UNMEASURED)
         return {**plan.model_dump(mode="json"), "price": {**asdict(price), "tokens": price.tokens}}
 
     def submit_graph(
@@ -200,8 +204,42 @@ class Client:
 
     def project_budget(self, project: str) -> Budget:
         """Return what the tasks of a project have used up, and what they may."""
-        self.permissions.require("system.read", f"project:{project}")
+        self.permissions.require("project.read", f"project:{project}")
         return budgets.standing(f"project:{project}")
+
+    def create_project(
+        self,
+        spec: ProjectSpec | Path,
+        inputs: Mapping[str, str] | None = None,
+        on_goal: OnGoal | None = None,
+    ) -> ProjectHandle:
+        """Create a project and have it planned; see `ProjectManager.create`.
+
+        Args:
+            spec: The project, or the YAML file that describes it, with its inputs beside it.
+            inputs: The texts of its inputs by name, unless they are files.
+            on_goal: Is told of each goal that has just been planned.
+        """
+        found, texts = (spec, inputs or {}) if isinstance(spec, ProjectSpec) else read_project(spec)
+        return ProjectHandle(self._projects.create(found, texts, on_goal).name, self._projects)
+
+    def change_project(
+        self,
+        spec: ProjectSpec | Path,
+        inputs: Mapping[str, str] | None = None,
+        on_goal: OnGoal | None = None,
+    ) -> ProjectHandle:
+        """Change a project and plan again what that touches; see `create_project`."""
+        found, texts = (spec, inputs or {}) if isinstance(spec, ProjectSpec) else read_project(spec)
+        return ProjectHandle(self._projects.change(found, texts, on_goal).name, self._projects)
+
+    def project(self, name: str) -> ProjectHandle:
+        """Return the handle of a project that was created before, here or elsewhere."""
+        return ProjectHandle(name, self._projects)
+
+    def projects(self) -> list[Listed]:
+        """Return all projects in short, the newest first."""
+        return self._projects.newest()
 
     def check_models(self) -> None:
         """Make sure that the models of the roster are to be had, before somebody waits for them.
@@ -308,18 +346,3 @@ def _validated(given: Task | Mapping[str, Any], place: str) -> Task:
 
 def _as_input(given: TaskInput | Path | str) -> TaskInput:
     return given if isinstance(given, TaskInput) else read_input(Path(given))
-
-
-def read_input(path: Path) -> TaskInput:
-    """Read a text file as an input, named after the file.
-
-    Raises:
-        InvalidTask: It is missing, unreadable, no text, empty or larger than a million bytes.
-    """
-    try:
-        text = read_text(path)
-    except ValueError as error:
-        raise InvalidTask(f"input {path} {error}") from error
-    if "\0" in text or not text.strip():
-        raise InvalidTask(f"input {path} is {'binary' if text else 'empty'}; give a text file")
-    return TaskInput(name=path.name, text=text)

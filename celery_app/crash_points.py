@@ -5,6 +5,7 @@ FILE, so that it happens once. Without the variable a crash point costs one dict
 
 Places: ``before-commit`` and ``after-commit`` of a task's outcome, ``before-publish`` and
 ``after-publish`` of what it released, ``after-expand`` between a stored plan and its messages;
+``after-section`` when a section is kept, ``before-document`` and ``after-document`` around its storing;
 ``chord-ready`` and ``chord-sent`` around the publishing of a chord's body.
 """
 

@@ -5,7 +5,11 @@ AgentSystemError (workflows.errors)
 ├── ServiceUnavailable     Postgres, Redis or Ollama does not answer: exit 4
 ├── PermissionDenied       the policy says no: exit 3
 ├── UnknownTask            no task has that id
+├── UnknownProject         no project has that name: exit 2
+├── UnknownArtifact        no artifact has that id or name: exit 2
+├── UnknownDocument        no document, or version of one, is called that: exit 2
 ├── Unstorable             a value has a part that Postgres or JSON cannot hold: exit 2
+├── DocumentOutdated       what a document was made of has changed since: exit 1
 ├── TaskFailed             the work was tried and failed: exit 1
 │   ├── UnfitResult        the result is not as the task's `output` says
 │   ├── TaskCancelled      somebody cancelled it
@@ -29,6 +33,7 @@ __all__ = [
     "BudgetHeld",
     "BudgetSpent",
     "ConfigurationError",
+    "DocumentOutdated",
     "JournalAltered",
     "LeaseLost",
     "PermissionDenied",
@@ -37,6 +42,9 @@ __all__ = [
     "TaskFailed",
     "TaskSkipped",
     "UnfitResult",
+    "UnknownArtifact",
+    "UnknownDocument",
+    "UnknownProject",
     "UnknownTask",
     "Unsealed",
     "Unstorable",
@@ -48,6 +56,10 @@ class ConfigurationError(AgentSystemError):
     """A setting, file or argument is not usable as given."""
 
     exit_code = 2
+
+
+class DocumentOutdated(AgentSystemError):
+    """What a document was made of is not any more as it was."""
 
 
 class ServiceUnavailable(AgentSystemError):
@@ -62,6 +74,24 @@ class PermissionDenied(AgentSystemError):
 
     exit_code = 3
     retryable = False
+
+
+class UnknownArtifact(AgentSystemError):
+    """No artifact has the given id or name."""
+
+    exit_code = 2
+
+
+class UnknownDocument(AgentSystemError):
+    """No document, or no version of it, is called so."""
+
+    exit_code = 2
+
+
+class UnknownProject(AgentSystemError):
+    """No project has the given name."""
+
+    exit_code = 2
 
 
 class UnknownTask(AgentSystemError):

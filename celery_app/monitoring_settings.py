@@ -1,14 +1,17 @@
-"""The section `monitoring` of config/system.yaml: metrics, logs, traces and Flower."""
+"""The section `monitoring` of config/system.yaml: metrics, logs, alerts, traces and Flower."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from celery_app.sections import Protected, Section
+from celery_app.sections import FilePath, Protected, Section
 
-__all__ = ["Flower", "Logging", "Metrics", "Monitoring", "Tracing"]
+__all__ = ["Alerts", "Flower", "Logging", "Metrics", "Monitoring", "StoredLogs", "Tracing"]
+
+Level = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class Metrics(Section):
@@ -18,12 +21,41 @@ class Metrics(Section):
     retention_days: PositiveInt = 30
 
 
+class StoredLogs(Section):
+    """What of the logs is kept in Postgres, and for how many days.
+
+    `level` is for our own loggers and for what is said within a task, `others` for everything else, such
+    as Celery's own lines; `OFF` keeps nothing. `sample` keeps a fraction of what a logger says below
+    WARNING. `processors` are the user's own, as dotted names. At most `buffer` events wait in a process
+    while Postgres is away.
+    """
+
+    level: Level | Literal["OFF"] = "INFO"
+    others: Level | Literal["OFF"] = "WARNING"
+    retention_days: PositiveFloat = 30
+    sample: dict[str, Fraction] = Field(default={})
+    processors: list[str] = Field(default=[])
+    buffer: PositiveInt = 20_000
+
+
 class Logging(Section):
     """What is logged, how, and where to (`stdout`, `stderr` or a file)."""
 
-    level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
-    format: Literal["json", "text"] = "json"
+    level: Level = "INFO"
+    format: Literal["json", "console"] = "json"
     output: str = "stdout"
+    store: StoredLogs = StoredLogs()
+
+
+class Alerts(Section):
+    """The rules of alerts (`file`), and how often they are looked at (seconds).
+
+    By default the file is alerts.yaml beside system.yaml (of the embedded system: in its home); else
+    config/alerts.yaml, seen from where a process runs, or from where this system was checked out.
+    """
+
+    file: FilePath | None = None
+    interval: PositiveFloat = 10
 
 
 class Tracing(Section):
@@ -49,9 +81,10 @@ class Flower(Protected):
 
 
 class Monitoring(Section):
-    """Metrics, logs, traces and Flower."""
+    """Metrics, logs, alerts, traces and Flower."""
 
     metrics: Metrics = Metrics()
     logging: Logging = Logging()
+    alerts: Alerts = Alerts()
     tracing: Tracing = Tracing()
     flower: Flower = Flower()

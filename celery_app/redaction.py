@@ -24,6 +24,7 @@ __all__ = [
     "MARK",
     "SHORTEST",
     "Address",
+    "Clean",
     "guard_logs",
     "keep_name",
     "keep_secret",
@@ -77,8 +78,20 @@ def _forms(secret: str) -> set[str]:
     return {secret, *quoted, repr(secret)[1:-1], json.dumps(secret)[1:-1]}
 
 
+class Clean(str):
+    """A text that was redacted, and need not be once more."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        # What puts a message of one text together asks for this.
+        return self
+
+
 def redacted(text: str) -> str:
     """Return a text with every secret in it replaced by `MARK`."""
+    if isinstance(text, Clean):
+        return text
     if _pattern is not None:
         text = _pattern.sub(MARK, text)
     return _SHAPES.sub(_marked, text)
@@ -128,7 +141,7 @@ class _Record(logging.LogRecord):
             self.stack_info = redacted(self.stack_info)
 
     def getMessage(self) -> str:  # noqa: N802 - logging's own name
-        return redacted(super().getMessage())
+        return Clean(redacted(super().getMessage()))
 
 
 class _Shown:

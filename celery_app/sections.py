@@ -302,6 +302,14 @@ class Recovery(Section):
     poison_limit: PositiveInt = 3
 
 
+class Artifacts(Section):
+    """What is kept of work: up to `inline` bytes in Postgres, up to `largest` in files of `folder`."""
+
+    folder: FilePath = Path("/var/lib/ai-agent/artifacts")
+    inline: Size = 2**20
+    largest: Size = 100 * 2**20
+
+
 class Tools(Section):
     """What the tools of agents may reach, and how much.
 

@@ -18,6 +18,7 @@ from celery_app.errors import ConfigurationError
 from celery_app.monitoring_settings import Monitoring
 from celery_app.refusals import refusal
 from celery_app.sections import (
+    Artifacts,
     Components,
     FilePath,
     Leases,
@@ -58,6 +59,7 @@ class SystemSettings(Section):
     leases: Leases = Leases()
     recovery: Recovery = Recovery()
     tools: Tools = Tools()
+    artifacts: Artifacts = Artifacts()
     agents_file: FilePath | None = None
     workflows_dir: FilePath | None = None
     webhooks: dict[str, Protected] = Field(default={})

@@ -5,7 +5,7 @@ WORKDIR /build
 # Dependencies first: a change of the code does not install them anew.
 COPY pyproject.toml docker/constraints.txt docker/requirements.py docker/
 RUN python -m venv /opt/ai-agent \
-    && python docker/requirements.py docker/pyproject.toml > requirements.txt \
+    && python docker/requirements.py docker/pyproject.toml otel > requirements.txt \
     && /opt/ai-agent/bin/pip install -r requirements.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY workflows workflows
@@ -16,7 +16,8 @@ RUN /opt/ai-agent/bin/pip install --no-deps .
 FROM python:3.12-slim-bookworm
 # Keys and passwords are for the eyes of whoever started Compose: the process has their number.
 ARG UID=1000
-RUN useradd --uid "$UID" --create-home ai-agent
+RUN useradd --uid "$UID" --create-home ai-agent \
+    && install -d -o ai-agent /var/lib/ai-agent/artifacts
 COPY --from=build /opt/ai-agent /opt/ai-agent
 COPY docker/entry.sh /usr/local/bin/
 ENV PATH=/opt/ai-agent/bin:$PATH \

@@ -28,7 +28,7 @@ from workflows.step_rules import Path
 from workflows.triggers import WorkflowTrigger, trigger_faults
 from workflows.workflow import Workflow
 
-__all__ = ["Registry", "dump", "load", "schema"]
+__all__ = ["WRITE", "Registry", "dump", "load", "model_in", "schema"]
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -52,7 +52,8 @@ _ELSEWHERE = {
     "else": "write a second step with the opposite `when`",
 }
 
-_WRITE = {
+#: What to write instead, by what pydantic calls the mistake.
+WRITE = {
     "dict_type": "write keys",
     "model_type": "write keys",
     "model_attributes_type": "write keys",
@@ -225,7 +226,7 @@ class _Reader:
         else:
             said = detail["msg"].removeprefix("Value error, ")
             said = said.replace("Input should be", "it must be")
-            self.note(path, f"{key} is {value!r:.60}: {_WRITE.get(detail['type'], said)}")
+            self.note(path, f"{key} is {value!r:.60}: {WRITE.get(detail['type'], said)}")
 
     def _step(self, path: Path) -> str:
         if len(path) < 2 or path[0] != "steps" or not isinstance(path[1], int):
@@ -261,11 +262,12 @@ def _inner(path: Path) -> list[str]:
     for part in path[:-1]:
         if isinstance(part, str) and model is not None:
             found = _keys(model).get(part)
-            model = None if found is None else _model_in(model.model_fields[found[0]].annotation)
+            model = None if found is None else model_in(model.model_fields[found[0]].annotation)
     return [] if model is None else list(_keys(model))
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
+def model_in(annotation: Any) -> type[BaseModel] | None:
+    """Return the model that stands in an annotation, such as that of a field; None if there is none."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    return next((model for part in get_args(annotation) if (model := _model_in(part))), None)
+    return next((model for part in get_args(annotation) if (model := model_in(part))), None)

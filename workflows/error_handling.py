@@ -31,7 +31,8 @@ class ErrorHandlingConfig(BaseModel):
         "abort", description="Stop, finish what can be finished, or undo what was done."
     )
     notify: list[Name] = Field(
-        default_factory=list, description="Names of channels that are told of a failed run."
+        default_factory=list,
+        description="Names of notifiers (config/alerts.yaml) that are told of a failed run.",
     )
 
 

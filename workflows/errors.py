@@ -7,6 +7,8 @@ AgentSystemError             the root of every error this system raises: exit 1
 │   └── UnknownCapability    no agent can do what the task requires
 ├── InvalidPlan              a plan breaks the rules for plans
 ├── InvalidWorkflow          a workflow cannot be accepted as written: exit 2
+├── InvalidProject           a project cannot be as it is given: exit 2
+├── InvalidDocument          a document cannot be written as asked: exit 2
 ├── InvalidInputs            a workflow cannot start with the inputs given: exit 2
 ├── WorkflowError            a run of a workflow cannot go on
 │   └── InvalidExpression    an expression of a step cannot be evaluated
@@ -26,9 +28,11 @@ __all__ = [
     "AgentSystemError",
     "CycleError",
     "IllegalTransition",
+    "InvalidDocument",
     "InvalidExpression",
     "InvalidInputs",
     "InvalidPlan",
+    "InvalidProject",
     "InvalidTask",
     "InvalidWorkflow",
     "UnknownCapability",
@@ -84,6 +88,22 @@ class InvalidWorkflow(AgentSystemError, ValueError):
 
     def __reduce__(self) -> tuple[type[InvalidWorkflow], tuple[Sequence[Problem]]]:
         return type(self), (self.problems,)
+
+
+class InvalidProject(AgentSystemError, ValueError):
+    """The project cannot be as it is given, or has no such part; `problems` are those of a file."""
+
+    exit_code = 2
+
+    def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
+
+
+class InvalidDocument(AgentSystemError, ValueError):
+    """A document cannot be written as it was asked for; nothing was written."""
+
+    exit_code = 2
 
 
 class InvalidInputs(AgentSystemError, ValueError):

@@ -18,7 +18,16 @@ from workflows.graph import TaskGraph
 from workflows.storable import Text
 from workflows.task import Capability, Task, TaskInput
 
-__all__ = ["MAX_DEPTH", "MAX_STEPS", "CallEstimate", "Plan", "PlanStep", "PlanTokens", "Price"]
+__all__ = [
+    "MAX_DEPTH",
+    "MAX_STEPS",
+    "UNMEASURED",
+    "CallEstimate",
+    "Plan",
+    "PlanStep",
+    "PlanTokens",
+    "Price",
+]
 
 MAX_STEPS = 20
 MAX_DEPTH = 3
@@ -32,6 +41,10 @@ class CallEstimate:
     generated: int
     seconds: float
     calls: int = 1
+
+
+#: What a step is taken to need until its agent has been measured.
+UNMEASURED = CallEstimate(prompt=500, generated=100, seconds=5.0)
 
 
 @dataclass(frozen=True)

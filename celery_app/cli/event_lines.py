@@ -8,6 +8,9 @@ from celery_app.cli.options import JsonObject
 
 __all__ = ["EventLines"]
 
+#: Events whose cause says which one it is.
+_OF_THEIR_OWN = ("planned", "called", "used-tool", "alerted", "alert-resolved")
+
 
 class EventLines:
     """Prints events one on a line; what models say stands in lines of its own."""
@@ -21,8 +24,7 @@ class EventLines:
             self._say(event)
             return
         self.end()
-        cause = f"  because of {event['cause']}" if event["cause"] else ""
-        click.echo(f"{event['at']}  {event['kind']:<10} {event['task_id']}{cause}")
+        click.echo(f"{event['at']}  {event['kind']:<10} {event['task_id']}{_why(event)}")
 
     def end(self) -> None:
         """End the line of whoever speaks."""
@@ -36,3 +38,11 @@ class EventLines:
             self._speaker = event["task_id"]
             click.echo(f"{event['at']}  {'text':<10} {event['task_id']}  ", nl=False)
         click.echo(event["text"].replace("\n", " "), nl=False)
+
+
+def _why(event: JsonObject) -> str:
+    """Return what an event came from: another task, a person, or the plan, call or alert that it is."""
+    if not event["cause"]:
+        return ""
+    before = {"answered": "by ", **dict.fromkeys(_OF_THEIR_OWN, "")}
+    return f"  {before.get(event['kind'], 'because of ')}{event['cause']}"

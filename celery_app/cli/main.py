@@ -20,11 +20,15 @@ from typing import Any, NoReturn
 import click
 
 import celery_app
+from celery_app.cli.alerts import alerts
 from celery_app.cli.audit import audit
 from celery_app.cli.completion import completion
+from celery_app.cli.docs import docs
 from celery_app.cli.init import init
 from celery_app.cli.keys import keys
+from celery_app.cli.logs import logs
 from celery_app.cli.manage import config, doctor
+from celery_app.cli.metrics import metrics
 from celery_app.cli.policy import policy
 from celery_app.cli.processes import beat, down, flower, status, up, worker
 from celery_app.cli.project import project
@@ -138,6 +142,10 @@ for _command in (
     task,
     workflow,
     project,
+    logs,
+    alerts,
+    docs,
+    metrics,
     keys,
     policy,
     token,

@@ -19,6 +19,7 @@ import click
 __all__ = [
     "JSON",
     "MOMENT",
+    "PAST",
     "PRIORITIES",
     "SECONDS",
     "SIZE",
@@ -95,6 +96,20 @@ class Moment(click.ParamType[datetime]):
         if moment.tzinfo is None:
             self.fail(f"{value!r} has no time zone; end it with Z or +02:00", param, ctx)
         return moment
+
+
+class Past(Moment):
+    """A moment: ISO 8601 with a time zone, or how long ago."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        """Return the moment, with its time zone."""
+        moment = super().convert(value, param, ctx)
+        if _duration(str(value)) is None:
+            return moment
+        now = datetime.now(UTC)
+        return now - (moment - now)
 
 
 def _content(
@@ -220,6 +235,7 @@ def is_id(text: str) -> bool:
 SECONDS = Seconds()
 SIZE = SizeText()
 MOMENT = Moment()
+PAST = Past()
 JSON = JsonValue()
 INPUT = InputValue()
 NAMED_INPUT = Named(INPUT, "topic=bicycles")

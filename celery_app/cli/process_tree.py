@@ -34,8 +34,6 @@ def celery_command(command: str, *arguments: str) -> list[str]:
     if command == "flower" and given.isdisjoint({"--address", "--help"}):
         # Its own default is every address; whoever wants that says so.
         defaults.append("--address=127.0.0.1")
-    if command != "flower" and not any(a.startswith(("-l", "--loglevel")) for a in arguments):
-        defaults.append("--loglevel=INFO")
     return [sys.executable, "-m", "celery", "-A", "celery_app", command, *defaults, *arguments]
 
 

@@ -7,16 +7,19 @@ the way goes to stderr.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from celery_app.cli.options import JsonObject
+
 if TYPE_CHECKING:
     from celery_app.cli.progress import Look
     from celery_app.handles import TaskHandle
 
-__all__ = ["RUN", "TASK", "Kind", "see_through"]
+__all__ = ["PROJECT", "RUN", "TASK", "Kind", "see_through", "watch"]
 
 INTERRUPTED = 130
 
@@ -32,6 +35,7 @@ class Kind:
 
 
 TASK = Kind("task", "ai-agent task wait", "prints its result", "ai-agent task cancel")
+PROJECT = Kind("run", "ai-agent task wait", "prints its results", "ai-agent task cancel")
 RUN = Kind("run", "ai-agent workflow show", "shows it", "ai-agent workflow cancel")
 
 
@@ -57,29 +61,50 @@ def see_through(
         _leave_or_cancel(handle, kind)
 
 
+def watch(handle: TaskHandle, kind: Kind, timeout: float | None) -> None:
+    """Show something until it is over, and print nothing; otherwise as `see_through`."""
+    try:
+        _shown(handle, kind, timeout, None)
+        handle.result(timeout=10)
+    except KeyboardInterrupt:
+        _leave_or_cancel(handle, kind)
+
+
 def _follow(
     handle: TaskHandle, kind: Kind, timeout: float | None, as_json: bool, look: Look | None
 ) -> None:
+    from celery_app.cli.screen import print_json, print_result
+
+    _shown(handle, kind, timeout, look, print_json if as_json else None)
+    result = handle.result(timeout=10)
+    if not as_json:
+        print_result(result)
+
+
+def _shown(
+    handle: TaskHandle,
+    kind: Kind,
+    timeout: float | None,
+    look: Look | None,
+    tell: Callable[[JsonObject], None] | None = None,
+) -> None:
+    """Show something until it is over or the time is up; `tell` is given its document then."""
     from celery_app.celery import database
     from celery_app.cli.background import ensure_worker
     from celery_app.cli.progress import FINAL, TASKS, choose_display, follow
-    from celery_app.cli.screen import print_json, print_result
     from celery_app.cli.system import note
     from celery_app.errors import WaitTimeout
 
     note(f"{kind.name} {handle.id}")
     ensure_worker()
     document = follow(handle, database, choose_display(look or TASKS), timeout)
-    if as_json:
-        print_json(document)
+    if tell is not None:
+        tell(document)
     if document["state"] not in FINAL:
         raise WaitTimeout(
             f"{kind.name} {handle.id} is {document['state']} after {timeout:g} s; it goes on: "
             f"`{kind.later} {handle.id}`"
         )
-    result = handle.result(timeout=10)
-    if not as_json:
-        print_result(result)
 
 
 def _leave_or_cancel(handle: TaskHandle, kind: Kind) -> NoReturn:

@@ -5,7 +5,8 @@ does it at a time (advisory lock): a thread of any worker or of beat, at its sta
 
 What it finds: leases that ran out, tasks that became ready in a commit whose author died before
 publishing, retries that are due, and messages that the broker forgot. (The chords of ordinary Celery
-tasks have the result backend's own bootstep.) The same thread seals the journals from time to time.
+tasks have the result backend's own bootstep.) The same thread seals the journals
+from time to time, and removes contents that no artifact has.
 """
 
 from __future__ import annotations
@@ -18,9 +19,20 @@ from typing import Any
 from celery import bootsteps, signals
 from sqlalchemy import text
 
-from celery_app.celery import app, approvals, database, executions, queue, runs, settings, vault
+from celery_app.celery import (
+    app,
+    approvals,
+    artifacts,
+    database,
+    executions,
+    queue,
+    runs,
+    settings,
+    vault,
+)
 from celery_app.orchestrator.audit import Keeper
 from celery_app.orchestrator.deadlines import Deadlines
+from celery_app.orchestrator.project_deadlines import ProjectDeadlines
 from celery_app.postgres.connection import Database
 from celery_app.queues import PriorityQueue
 from celery_app.security.signer import Signer
@@ -34,6 +46,8 @@ logger = logging.getLogger(__name__)
 _LOCK = 0x41475243
 #: Seconds between looks for retries that are due.
 _DUE_INTERVAL = 1.0
+#: Seconds between looks for what was kept in vain.
+_SWEEP_INTERVAL = 3600.0
 
 
 @dataclass
@@ -47,6 +61,7 @@ class Recovery:
         approvals: Their questions, which have theirs.
         queue: Where things are sent again.
         deadlines: Tells which of them will be missed.
+        project_deadlines: Tells so of the deadlines of projects.
         grace: Seconds after which something that should have moved is taken to be lost.
         poison_limit: A task whose worker vanished so often is taken to be what kills workers.
     """
@@ -57,6 +72,7 @@ class Recovery:
     approvals: ApprovalStore
     queue: PriorityQueue
     deadlines: Deadlines
+    project_deadlines: ProjectDeadlines
     grace: float
     poison_limit: int
 
@@ -89,6 +105,7 @@ class Recovery:
             self.queue.publish(self.executions.finish(claim, "failed", error=error))
         self._find_forgotten()
         self.deadlines.look()
+        self.project_deadlines.look()
         return self.release_due()
 
     def _find_forgotten(self) -> None:
@@ -104,6 +121,7 @@ class Recovery:
 
 
 _deadlines = Deadlines(database)
+_project_deadlines = ProjectDeadlines(database)
 _keeper = Keeper(AuditStore(database), Signer(vault.ring))
 
 
@@ -117,6 +135,7 @@ def recovery() -> Recovery:
         approvals,
         queue,
         _deadlines,
+        _project_deadlines,
         configured.grace,
         configured.poison_limit,
     )
@@ -149,6 +168,7 @@ class RecoveryThread(threading.Thread):
         """Begin with a pass at once: whatever the last worker left is picked up now."""
         until_pass = 0.0
         until_audit = 0.0
+        until_sweep = 0.0
         while not self._stopping.is_set():
             try:
                 if until_pass <= 0:
@@ -159,11 +179,15 @@ class RecoveryThread(threading.Thread):
                 if until_audit <= 0:
                     until_audit = settings.security.audit.interval
                     until_audit = _audit()
+                if until_sweep <= 0:
+                    until_sweep = _SWEEP_INTERVAL
+                    artifacts.sweep()
             except Exception:
                 # Whatever it was: nobody else would find what is left behind.
                 logger.exception("recovery will try again")
             until_pass -= _DUE_INTERVAL
             until_audit -= _DUE_INTERVAL
+            until_sweep -= _DUE_INTERVAL
             self._stopping.wait(_DUE_INTERVAL)
 
 

@@ -230,6 +230,8 @@ class TaskManager:
             needed = member.required_capabilities
             if member.task is not None:
                 wanted = [f"celery:{member.task}"]
+                if member.agent is not None:
+                    wanted.append(f"agent:{choose_agent(member).name}")
             elif member.subtasks:
                 wanted = []
             else:

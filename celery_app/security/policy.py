@@ -41,12 +41,17 @@ ACTIONS = {
     "workflow.change": "register a workflow, change its triggers (workflow:NAME)",
     "event.emit": "tell that an event has happened (event:NAME)",
     "budget.change": "change budgets (project:NAME, task:ID)",
+    "project.read": "see projects, their plans, timelines and artifacts (project:NAME)",
+    "project.change": "create, plan, run and accept projects (project:NAME)",
+    "document.read": "see documents, their versions and differences (document:PROJECT/TYPE)",
+    "document.change": "write and restore documents (document:PROJECT/TYPE)",
     "token.change": "make and revoke tokens (token:NAME)",
     "system.read": "see how the system does (system:NAME)",
     "system.change": "change keys and the audit (system:NAME)",
 }
 RESOURCES = (
-    "agent", "capability", "celery", "event", "project", "system", "task", "token", "tool", "workflow",
+    "agent", "capability", "celery", "document", "event", "project", "system", "task", "token", "tool",
+    "workflow",
 )  # fmt: skip
 
 #: Who can ask.

@@ -17,13 +17,21 @@ from pathlib import Path
 
 from celery_app.errors import ConfigurationError
 
-__all__ = ["Home"]
+__all__ = ["Home", "is_project"]
 
 # The kernel takes 107 bytes for a socket's path (103 on macOS): stay below both.
 LONGEST_SOCKET_PATH = 100
 
 #: The home of a folder that `ai-agent init` made, seen from there.
 _HERE = Path(".ai-agent")
+
+
+def is_project() -> bool:
+    """Whether the working directory is one that `ai-agent init` made, for this user.
+
+    What somebody else has put there, as into a folder that all may write to, is not followed.
+    """
+    return _HERE.is_dir() and _HERE.stat().st_uid == os.geteuid()
 
 
 class Home:
@@ -46,7 +54,7 @@ class Home:
     def of(cls, environ: Mapping[str, str]) -> Home:
         """Return the home that the environment names, or else that of the working directory."""
         named = environ.get("AI_AGENT_HOME")
-        return cls(Path(named or (_HERE if _HERE.is_dir() else "~/.ai-agent")))
+        return cls(Path(named or (_HERE if is_project() else "~/.ai-agent")))
 
     def __repr__(self) -> str:
         return f"Home({str(self.path)!r})"

@@ -3,8 +3,8 @@
 Invariants
   * Asking for the settings starts nothing. The embedded addresses follow from the home's path alone,
     so two processes agree on them without talking to each other.
-  * A `config/system.yaml` in the working directory holds for the embedded servers only if it names no
-    servers itself (`components`): those are asked for by `CONFIG_PATH` alone.
+  * A `config/system.yaml` in the working directory holds only where `ai-agent init` made that folder, and
+    if it names no servers itself (`components`): those are asked for by `CONFIG_PATH` alone.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from celery_app.security.keys import KeyRing
 from celery_app.settings import SystemSettings, load_settings, make_settings
 from celery_app.sources import Source
-from celery_app.stack.home import Home
+from celery_app.stack.home import Home, is_project
 from celery_app.stack.llama import LlamaServer
 from celery_app.stack.postgres import DATABASE, PORT, USER, PostgresServer
 from celery_app.stack.server import Server
@@ -70,7 +70,7 @@ def of_folder() -> Source | None:
     Raises:
         ConfigurationError: Its file cannot be read.
     """
-    if not PROJECT.is_file():
+    if not is_project() or not PROJECT.is_file():
         return None
     source = Source.read(PROJECT)
     return None if "components" in source.values else source
@@ -129,6 +129,7 @@ def _embedded(home: Path) -> dict[str, Any]:
             },
             "ollama": {"hosts": [model.address]},
         },
+        "artifacts": {"folder": str(home / "artifacts")},
         "security": {
             "encryption": {"key_path": str(home / "keys")},
             "permissions": {"policy_file": str(home / "policies.yaml")},

@@ -55,7 +55,7 @@ class JournalStore:
         self.database.rows(
             """
             SELECT record_call(:id, :try, :number, :digest, :model, :host, :seconds, :prompt, :generated,
-                               :reply)
+                               :load, :reading, :writing, :reply)
             """,
             **{
                 "id": task_id,
@@ -67,8 +67,25 @@ class JournalStore:
                 "seconds": seconds,
                 "prompt": reply["usage"]["prompt"],
                 "generated": reply["usage"]["generated"],
+                "load": reply["usage"]["load_seconds"],
+                "reading": reply["usage"]["prompt_seconds"],
+                "writing": reply["usage"]["generate_seconds"],
                 "reply": self.database.vault.pack(reply, "model_call.reply", task_id, try_, number),
             },
+        )
+
+    def note(self, task_id: str, try_: int, number: int, model: str, path: str) -> None:
+        """Keep how a question came out; what is noted at this place already stays.
+
+        Args:
+            path: One of ``agents.answers.Path``.
+        """
+        self.database.rows(
+            """
+            INSERT INTO answer (task_id, try, number, model, path)
+            VALUES (:id, :try, :number, :model, :path) ON CONFLICT DO NOTHING
+            """,
+            **{"id": task_id, "try": try_, "number": number, "model": model, "path": path},
         )
 
     def calls(self, task_id: str) -> list[dict[str, Any]]:

@@ -62,6 +62,12 @@ SEALED = (
     *_columns("tool_call", ["task_id", "try", "number"], "payload"),
     *_columns("definition", ["digest"], "body"),
     *_columns("run", ["id"], "context", "inputs", "event"),
+    *_columns("project", ["id"], "spec", "plan"),
+    *_columns("goal", ["project_id", "name"], "checks"),
+    *_columns("content", ["id"], "secret"),
+    *_columns("artifact", ["id"], "origin"),
+    *_columns("document_version", ["document_id", "version"], "digest", "content", "metadata"),
+    *_columns("document_section", ["id"], "key", "body"),
     *_columns("approval", ["task_id"], "question", "late_result", "late_error"),
     *_columns("trigger", ["workflow", "id"], "body", "error"),
     *_columns("result", ["task_id"], "meta"),
@@ -69,6 +75,9 @@ SEALED = (
     # A copy of the task's result.
     Column("part", "value", ("chord_id", "task_id"), "result.meta", ("task_id",)),
     *_columns("group_result", ["group_id"], "meta"),
+    *_columns("log", ["source", "number"], "body"),
+    *_columns("alert", ["id"], "body"),
+    *_columns("notification", ["id"], "body", "error"),
 )
 
 

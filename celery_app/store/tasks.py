@@ -8,6 +8,7 @@ from typing import Any
 
 from celery_app.errors import UnknownTask, Unsealed
 from celery_app.postgres.connection import Database
+from celery_app.store.events import event_document
 from celery_app.store.records import TaskRecord
 from workflows.task import SecurityLevel
 
@@ -174,14 +175,4 @@ class TaskStore:
             id=root_id,
             after=after,
         )
-        return [
-            {
-                "id": row.id,
-                "at": row.at.isoformat(),
-                "task_id": row.task_id,
-                "kind": row.kind,
-                "cause": row.cause,
-                "transaction": int(row.xact),
-            }
-            for row in rows
-        ]
+        return [event_document(row) for row in rows]

@@ -11,6 +11,7 @@ from typing import Any
 
 from celery import Task
 from celery.exceptions import Retry
+from structlog.contextvars import bound_contextvars
 
 from celery_app.celery import tracing
 from celery_app.postgres.request import is_graph_task
@@ -40,7 +41,9 @@ class AgentTask(Task):
             require_celery(self.name, spec)
         # What Celery's own retry arithmetic reads.
         self.request.retries = claim.tries
-        with tracing.step(claim.root_id, claim.id):
+        # What it says stands under the ids of task and run already (observe.log_setup).
+        within = bound_contextvars(**{"agent_id": claim.agent} if claim.agent else {})
+        with within, tracing.step(claim.root_id, claim.id):
             return self.run(*args, **kwargs)
 
     def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:

@@ -202,6 +202,10 @@ class _Drawing:
         agent: AgentProfile | None = None
         if task.task is not None:
             name, queue = task.task, DEFAULT_QUEUE
+            if task.agent is not None:
+                # It asks the agent's model, and waits where that agent's work does.
+                agent = self._choose_agent(task)
+                queue = agent_queue(agent.type)
         elif is_complex(task):
             agent = self._choose_agent(Task(description="plan", agent="planner"))
             name, queue = "task.plan", agent_queue(agent.type)

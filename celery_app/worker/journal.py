@@ -8,11 +8,13 @@ a budget asks only what it can pay for.
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable
 from typing import Protocol
 
+from agents.answers import Path
 from agents.context import estimate_request
 from agents.model import ChatModel, ChatRequest, Reply
 from celery_app.store.budgets import BudgetStore
@@ -49,7 +51,8 @@ class JournalledModel:
         self._inner = inner
         self._journal = journal
         self._lease = lease
-        self._numbers = iter(range(1_000_000))
+        self._numbers = itertools.count()
+        self._answers = itertools.count()
 
     def chat(
         self,
@@ -82,3 +85,8 @@ class JournalledModel:
         voice.tell()
         self._journal.record(*place, digest, time.monotonic() - begun, reply.to_json())
         return reply
+
+    def judged(self, model: str, path: Path) -> None:
+        """Record how a question came out; a repetition has it at the same place."""
+        claim = self._lease.claim
+        self._journal.note(claim.id, claim.tries, next(self._answers), model, path)

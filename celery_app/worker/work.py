@@ -10,6 +10,7 @@ from typing import Any
 
 from celery import shared_task
 
+from agents.answers import paths_told_to
 from agents.model import Usage
 from celery_app.celery import agent_manager, choose_agent, database, graphs, store
 from celery_app.crash_points import crash_point
@@ -46,15 +47,17 @@ def run(**_: Any) -> Any:
     task = _task(claim)
     agent = agent_manager().get_agent(claim.agent or "writer")
     require_run(task, agent.profile.name)
-    answer = agent.perform(
-        task,
-        task.inputs,
-        [_as_input(record) for record in store.inputs_of(claim.id)],
-        model=_model(execution),
-        cancel=execution.lease.ended,
-        tries=claim.tries,
-        toolbox=toolbox_of(task, agent.profile, execution.lease),
-    )
+    model = _model(execution)
+    with paths_told_to(model.judged):
+        answer = agent.perform(
+            task,
+            task.inputs,
+            [_as_input(record) for record in store.inputs_of(claim.id)],
+            model=model,
+            cancel=execution.lease.ended,
+            tries=claim.tries,
+            toolbox=toolbox_of(task, agent.profile, execution.lease),
+        )
     execution.tokens = _tokens(answer.usage)
     return answer.value
 
@@ -75,12 +78,14 @@ def plan(**_: Any) -> None:
     task = _task(claim)
     planner = agent_manager().planner
     require_run(task, planner.profile.name)
-    made = planner.plan_task_breakdown(
-        task,
-        roster=allowed_agents(task, claim.root_id, agent_manager().profiles),
-        model=_model(execution),
-        cancel=execution.lease.ended,
-    )
+    model = _model(execution)
+    with paths_told_to(model.judged):
+        made = planner.plan_task_breakdown(
+            task,
+            roster=allowed_agents(task, claim.root_id, agent_manager().profiles),
+            model=model,
+            cancel=execution.lease.ended,
+        )
     drawn = draw_subtasks(claim, planner.subtasks(made, task), choose_agent, limits())
     execution.delegated = graphs.expand(
         claim, drawn, phase="task.collect", plan=made.model_dump(mode="json")

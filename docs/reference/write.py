@@ -94,6 +94,8 @@ def _settings() -> Iterator[str]:
     yield "Every key of `system.yaml` with its default. Relative paths are meant from the file's folder.\n"
     yield "The environment goes before the file: `AI_AGENT__`, then the key's parts in capitals, joined\n"
     yield "by `__`, as in `AI_AGENT__COMPONENTS__DATABASE__HOST=db.example.org`; values are YAML.\n"
+    yield "\nWith `CONFIG_PATH` the file of that folder is read. Without it the embedded servers are used,\n"
+    yield "and a `config/system.yaml` in the working directory is read if it has no `components`.\n"
     whole = SystemSettings.model_json_schema()
     yield from _section("", SystemSettings, whole, whole)
 

@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
-from agents.answers import Form, Path, ask, ask_text, find_json, paths
+from agents.answers import (
+    Form,
+    Path,
+    ask,
+    ask_text,
+    find_json,
+    paths,
+    paths_told_to,
+    refusals_counted,
+)
 from agents.errors import ContextOverflow, ReplyTruncated, UnreadableAnswer
 from agents.model import ChatOptions, ChatRequest, Message, Reply
 from agents.scripted import ScriptedModel
@@ -100,6 +109,23 @@ def test_what_cannot_fit_is_never_sent() -> None:
     with pytest.raises(ContextOverflow):
         ask(model, large, FORM)
     assert model.requests == []
+
+
+def test_who_listens_is_told_how_answers_came_out_and_what_was_refused() -> None:
+    told: list[tuple[str, Path]] = []
+    large = ChatRequest("large", (Message("user", "x" * 20_000),))
+    cut = Reply("{", done_reason="length")
+    with paths_told_to(lambda *path: told.append(path)):
+        ask(ScriptedModel("no", GOOD), request("heard"), FORM)
+        with pytest.raises(ContextOverflow), refusals_counted("large"):
+            ask(ScriptedModel(), large, FORM)
+        with pytest.raises(ReplyTruncated), refusals_counted("cut"):
+            ask(ScriptedModel(cut, cut, cut), request("cut"), FORM)
+    ask(ScriptedModel(GOOD), request("unheard"), FORM)
+    assert told == [
+        ("heard", Path.REPAIRED), ("large", Path.OVERFLOW), ("cut", Path.FAILED), ("cut", Path.CUT),
+    ]  # fmt: skip
+    assert paths()["large", Path.OVERFLOW] == 1
 
 
 @given(JSON, st.text("ab .\n", max_size=20))

@@ -16,6 +16,8 @@ import pytest
 from click.testing import CliRunner
 
 from celery_app.cli.main import cli
+from celery_app.stack.home import Home
+from celery_app.stack.profile import current_settings
 
 MADE = [
     ".gitignore", "README.md", "config/agents.yaml", "config/system.yaml",
@@ -75,6 +77,40 @@ def test_its_files_are_sound(garden: Garden) -> None:
     assert shown["imports"] == ["tasks"]
     assert shown["agents_file"] == str(garden.folder / "config/agents.yaml")
     assert shown["security"]["encryption"]["key_path"] == str(garden.folder / ".ai-agent/keys")
+
+
+@pytest.mark.parametrize(
+    ("text", "imports"),
+    [
+        ("imports: [shop.tasks]", ["shop.tasks"]),
+        ("imports: [shop.tasks]\ncomponents: {}", []),
+        ("# nothing", []),
+    ],
+)
+def test_which_file_holds_for_the_embedded_servers(
+    text: str, imports: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/system.yaml").write_text(text)
+    (tmp_path / ".ai-agent").mkdir()
+    assert current_settings({"AI_AGENT_HOME": str(tmp_path / "home")}).imports == imports
+    named = {"AI_AGENT_HOME": str(tmp_path / "home"), "AI_AGENT__IMPORTS": "[mine]"}
+    assert current_settings(named).imports == ["mine"]
+
+
+@pytest.mark.parametrize("owner", [None, 4711])
+def test_a_folder_that_nobody_made_for_this_user_is_not_followed(
+    owner: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/system.yaml").write_text("imports: [somebody.elses]")
+    if owner is not None:
+        (tmp_path / ".ai-agent").mkdir()
+        monkeypatch.setattr("os.geteuid", lambda: owner)
+    assert current_settings({}).imports == []
+    assert Home.of({}).path == Path("~/.ai-agent").expanduser()
 
 
 @pytest.mark.model

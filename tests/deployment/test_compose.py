@@ -79,7 +79,8 @@ def test_every_key_of_the_specification_is_here() -> None:
     assert read_compose({"API_ADDRESS": "8000"})["services"]["orchestrator"]["ports"] == [
         "8000:8000"
     ]
-    assert COMPOSE["volumes"].keys() == SPECIFIED["volumes"].keys()
+    # Large results stand in a folder that all workers share.
+    assert COMPOSE["volumes"].keys() == SPECIFIED["volumes"].keys() | {"artifacts"}
     assert len(wanted) > 20
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
@@ -13,10 +14,13 @@ from typing import Any, Self
 class AnsweringModel:
     """Ollama's protocol on a free port: every chat is answered with one sentence, streamed.
 
-    `asked` holds (moment, last words of the prompt) of every chat; moments are of `time.time`.
+    `say` may answer otherwise, given the body of the chat. `asked` holds (moment, last words of the
+    prompt) of every chat; moments are of `time.time`.
     """
 
-    def __init__(self, seconds: float = 0.05) -> None:
+    def __init__(
+        self, seconds: float = 0.05, say: Callable[[dict[str, Any]], str] = lambda _: "It is so."
+    ) -> None:
         self.asked: list[tuple[float, str]] = []
         model = self
 
@@ -35,7 +39,7 @@ class AnsweringModel:
                 model.asked.append((time.time(), words))
                 time.sleep(seconds)
                 start = {"model": body["model"], "message": {"role": "assistant"}}
-                text = {**start, "message": {"role": "assistant", "content": "It is so."}}
+                text = {**start, "message": {"role": "assistant", "content": say(body)}}
                 counts = {"prompt_eval_count": 10, "eval_count": 3}
                 self._say(
                     {**text, "done": False},

@@ -12,10 +12,12 @@ from typing import Any
 import yaml
 
 from agents.agent_manager import AgentManager
+from celery_app.observe.alert_rules import AlertFile
 from celery_app.security.policy import Policy
 from celery_app.settings import SystemSettings, make_settings
 from celery_app.sources import Source
 from workflows.definitions import load
+from workflows.project_file import load as load_project
 
 __all__ = ["DATA", "read"]
 
@@ -39,13 +41,24 @@ def _yaml(text: str, folder: Path) -> None:
 
 
 def _settings(text: str, folder: Path) -> None:
-    source = Source.parse(text, "system.yaml")
-    for secret in _paths(source.values, "password_file"):
+    text = _with_passwords(text, folder)
+    make_settings(Source.parse(text, "system.yaml"), folder)
+
+
+def _alerts(text: str, folder: Path) -> None:
+    path = folder / "alerts.yaml"
+    path.write_text(_with_passwords(text, folder))
+    AlertFile.load(path)
+
+
+def _with_passwords(text: str, folder: Path) -> str:
+    """Return a text whose password files are there."""
+    for secret in _paths(Source.parse(text, "a text").values, "password_file"):
         path = folder / secret.lstrip("/")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("a password for a test")
         text = text.replace(secret, str(path))
-    make_settings(Source.parse(text, "system.yaml"), folder)
+    return text
 
 
 def _paths(value: Any, name: str) -> list[str]:
@@ -84,11 +97,12 @@ _YAML: list[tuple[set[str], Reader]] = [
     ({"name", "steps"}, lambda text, _: load(text)),
     ({"name", "cases"}, _suite),
     ({"agents"}, _roster),
+    ({"notifiers"}, _alerts),
     ({"rules"}, _policy),
     ({"services"}, _shape_only),
     ({"scrape_configs"}, _shape_only),
     ({"receivers"}, _shape_only),
-    ({"goals"}, _shape_only),
+    ({"goals"}, lambda text, _: load_project(text)),
     ({"alerts"}, _shape_only),
 ]
 

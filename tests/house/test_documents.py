@@ -52,6 +52,8 @@ NOT_RUN = {
     '{"id": ..., "description": "Sum up': "abridged: the ids are left out",
     "backend.open_chord(total.s(), [first_id": "needs a project's tasks; tests/backend runs it",
     "body = backend.open_chord(total.s())": "needs a project's tasks; tests/backend runs it",
+    "project = Client().create_project(": "asks a model for minutes; tests/projects runs such a project",
+    'client.documents.generate("garden"': "needs a project; tests/documents runs it",
 }
 
 #: Programs that are not ours: their words are not checked.
@@ -65,7 +67,7 @@ FOREIGN = {
 #: tests run it.
 HARMLESS = {
     "audit show", "audit verify", "audit seal", "completion", "config show", "doctor", "keys list",
-    "policy actions", "policy check", "project budget", "status", "task events", "task list",
+    "metrics", "policy actions", "policy check", "project budget", "status", "task events", "task list",
     "task show", "task submit", "task wait", "token list", "workflow graph", "workflow list",
     "workflow runs", "workflow schema", "workflow show", "workflow triggers", "workflow validate",
 }  # fmt: skip

@@ -40,6 +40,8 @@ CASES = _cases(
     user:olga      token.change     token:ci
     user:olga      system.change    system:keys
     user:olga      budget.change    project:bees
+    user:olga      project.change   project:bees
+    user:ann       project.read     project:bees
     user:ann       workflow.run     workflow:triage
     user:ann       workflow.read    workflow:triage
     user:ann       workflow.change  workflow:triage
@@ -80,6 +82,9 @@ CASES = _cases(
     user:ann       system.change    system:keys
     user:ann       event.emit       event:ticket
     user:ann       budget.change    project:bees
+    user:ann       project.change   project:bees
+    user:bob       project.read     project:bees
+    token:ci       project.read     project:bees
     user:tim       task.submit      agent:writer           writing
     user:tim       task.submit      agent:writer           public
     user:tim       task.submit      agent:writer           research public

@@ -15,7 +15,7 @@ from celery_app import celery
 from celery_app.celery import access, database
 from celery_app.cli.main import cli
 from celery_app.client import Client
-from celery_app.errors import ConfigurationError, PermissionDenied, UnknownTask
+from celery_app.errors import ConfigurationError, PermissionDenied, UnknownProject, UnknownTask
 from celery_app.handles import RunHandle
 from celery_app.orchestrator.task_manager import TaskManager
 from celery_app.security.guard import local_user
@@ -103,6 +103,8 @@ STRAIGHT: dict[str, Callable[[Client, Case], None]] = {
     "task.retry": lambda client, case: TaskManager(permissions=client.permissions).retry(uuid4()),
     "event.emit": lambda client, case: (client.emit(case.resource.partition(":")[2]), None)[1],
     "budget.change": lambda client, case: client.set_project_budget("bees", tokens=10),
+    "project.read": lambda client, case: (client.project("bees").get(), None)[1],
+    "project.change": lambda client, case: client.project("bees").accept("honey"),
     "workflow.run": start,
     "workflow.change": lambda client, case: client.register_workflow(load(workflow("triage"))),
 }
@@ -141,8 +143,8 @@ def test_the_client_is_let_in_or_turned_away(
         told = access.denials(1)[0]
         assert (told["subject"], told["action"]) == (client.permissions.name, case.action)
         assert len(access.denials(1000)) == before + 1
-    except (UnknownTask, IllegalTransition):
-        # It was let in, and there is no such task.
+    except (UnknownTask, UnknownProject, IllegalTransition):
+        # It was let in, and there is no such thing.
         assert case.allowed
     else:
         assert case.allowed
@@ -279,6 +281,7 @@ def test_the_terminal_is_turned_away_with_3(
         ["token", "list"],
         ["keys", "reseal"],
         ["status"],
+        ["metrics"],
     ):
         with caplog.at_level(logging.WARNING, logger="celery_app.audit"):
             caplog.clear()

@@ -61,6 +61,8 @@ steps:
 PUBLIC = {
     *(("stretch", name) for name in ("marks", "previous", "digest", "signature")),
     *((table, name) for table in ("checkpoint", "audit_head") for name in ("digest", "signature")),
+    # Enciphered: the key is sealed beside it.
+    ("content", "body"),
 }
 
 

@@ -89,6 +89,10 @@ TYPED: dict[str, Typed] = {
     "budget.change": lambda client, case, folder: [
         "project", "budget", case.resource.partition(":")[2], "--tokens", "10",
     ],
+    "project.read": lambda client, case, folder: ["project", "show", case.resource.partition(":")[2]],
+    "project.change": lambda client, case, folder: [
+        "project", "accept", case.resource.partition(":")[2], "honey",
+    ],
     "token.change": lambda client, case, folder: [
         "token", "revoke", case.resource.partition(":")[2],
     ],

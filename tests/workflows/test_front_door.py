@@ -26,6 +26,9 @@ def test_errors_are_one_family_with_an_exit_code(name: str) -> None:
     error = getattr(errors, name)
 
     assert issubclass(error, errors.AgentSystemError)
-    refused = (errors.InvalidTask, errors.InvalidWorkflow, errors.InvalidInputs)
+    refused = (
+        errors.InvalidTask, errors.InvalidWorkflow, errors.InvalidProject, errors.InvalidInputs,
+        errors.InvalidDocument,
+    )  # fmt: skip
     assert error.exit_code == (2 if issubclass(error, refused) else 1)
     assert name in (errors.__doc__ or "")

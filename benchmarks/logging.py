@@ -1,0 +1,147 @@
+"""What logging costs: the same small tasks on two systems side by side, one that logs and one that is silent.
+
+    python -m benchmarks.logging [--tasks 300] [--rounds 7]
+
+The one that logs writes Celery's lines and those of tasks as JSON, and keeps what tasks say in Postgres; the
+silent one does nothing of that. Each has embedded servers and an ordinary worker of its own; they take turns,
+round by round. The medians are compared: seconds by the clock, and those that the processors of
+the worker were busy, which other programs on the machine disturb less.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+import psutil
+from celery import shared_task
+
+from benchmarks.graphs import ROOT, SLOTS, system
+
+if TYPE_CHECKING:
+    from celery_app.client import Client
+
+SILENT = {
+    "AI_AGENT__MONITORING__LOGGING__LEVEL": "CRITICAL",
+    "AI_AGENT__MONITORING__LOGGING__STORE": "{level: 'OFF', others: 'OFF'}",
+}
+SIDES: dict[str, dict[str, str]] = {"logging": {}, "silent": SILENT}
+WORK = {"quiet": "chore.echo", "talking": "bench.say"}
+
+Cost = tuple[float, float]
+"""Seconds by the clock, and of the worker's processors."""
+
+
+@shared_task(name="bench.say")
+def say(number: int) -> int:
+    """Say one thing, and return what was given."""
+    logging.getLogger("bench").info("number %s is done", number)
+    return number
+
+
+@contextmanager
+def worker() -> Iterator[psutil.Process]:
+    """Run an ordinary worker, as the settings say."""
+    from celery_app.celery import app
+
+    command = [sys.executable, "-m", "celery", "-A", "celery_app", "worker", "-P", "threads"]
+    process = subprocess.Popen(
+        [*command, "-c", str(SLOTS)],
+        cwd=ROOT,
+        env={**os.environ, "AI_AGENT__IMPORTS": "[benchmarks.logging]", "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        while not app.control.ping(timeout=1):
+            if process.poll() is not None:
+                sys.exit("a worker did not start")
+        yield psutil.Process(process.pid)
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+
+
+def measure(client: Client, at: psutil.Process, task: str, tasks: int) -> Cost:
+    """Run tasks side by side as one graph; return what that took."""
+    before, begun = at.cpu_times(), time.perf_counter()
+    given = [{"task": task, "args": [number]} for number in range(tasks)]
+    assert len(client.submit_graph(given).result(timeout=600)) == tasks
+    taken, after = time.perf_counter() - begun, at.cpu_times()
+    return taken, after.user + after.system - before.user - before.system
+
+
+def serve(tasks: int) -> None:
+    """Be one side: for each line that names a kind of work, do it and print what it took."""
+    with system() as client, worker() as at:
+        for task in WORK.values():
+            measure(client, at, task, tasks)
+        print("ready", flush=True)
+        for line in sys.stdin:
+            print(*measure(client, at, WORK[line.strip()], tasks), flush=True)
+
+
+def start(environment: dict[str, str], tasks: int) -> subprocess.Popen[str]:
+    """Start one side, and wait until it is warm."""
+    side = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.logging", "--serve", "--tasks", str(tasks)],
+        env={**os.environ, **environment},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert side.stdout is not None
+    while (line := side.stdout.readline()).strip() != "ready":
+        if not line:
+            sys.exit("a side did not start")
+    return side
+
+
+def ask(side: subprocess.Popen[str], work: str) -> Cost:
+    """Let one side do a kind of work; return what it took."""
+    assert side.stdin is not None
+    assert side.stdout is not None
+    side.stdin.write(f"{work}\n")
+    side.stdin.flush()
+    clock, busy = side.stdout.readline().split()
+    return float(clock), float(busy)
+
+
+@click.command()
+@click.option("--tasks", default=300, show_default=True, help="Tasks in a round.")
+@click.option("--rounds", default=7, show_default=True, help="Rounds of each side.")
+@click.option("--serve", "is_side", is_flag=True, hidden=True)
+def main(tasks: int, rounds: int, is_side: bool) -> None:
+    """Print what a small task costs with logging and without, and the difference."""
+    if is_side:
+        serve(tasks)
+        return
+    sides = {name: start(environment, tasks) for name, environment in SIDES.items()}
+    for work in WORK:
+        costs: dict[str, list[Cost]] = {name: [] for name in sides}
+        for _ in range(rounds):
+            for name, side in sides.items():
+                costs[name].append(ask(side, work))
+        for which, what in enumerate(("by the clock", "of the processors")):
+            loud, silent = (
+                statistics.median(cost[which] for cost in costs[name]) / tasks * 1000
+                for name in ("logging", "silent")
+            )
+            print(
+                f"{work} tasks, {what}: {loud:.2f} ms with logging, {silent:.2f} ms without: "
+                f"{loud / silent - 1:+.1%} (medians of {rounds} rounds of {tasks})"
+            )
+    for side in sides.values():
+        side.communicate()
+
+
+if __name__ == "__main__":
+    main()

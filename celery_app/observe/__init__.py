@@ -1,0 +1,1 @@
+"""See how the system does: metrics, logs and alerts."""
