@@ -70,8 +70,10 @@ class Faults:
         self._worker.start()
 
     def _restart_broker(self) -> None:
-        kill(self._valkey.pid)
-        wait_until(lambda: self._valkey.pid is None)
+        running = self._valkey.pid
+        kill(running)
+        # A worker that begins at this moment starts it as well.
+        wait_until(lambda: self._valkey.pid != running)
         self._valkey.start()
 
     def _restart_postgres(self) -> None:
