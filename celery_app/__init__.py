@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from celery_app.records import EnrichedLogEvent, LogContext, LogEvent
     from celery_app.store.logs import LogStore
     from celery_app.store.metrics import MetricsStore
+    from celery_app.testing.environment import TestEnvironment
+    from celery_app.testing.framework import AgentTestFramework
+    from celery_app.testing.results import TestError, TestResult, TestResults, TestStatus
+    from celery_app.testing.suite import TestCase, TestStep, TestSuite
 
 __version__ = "0.1.0"
 
@@ -40,6 +44,15 @@ _HOMES = {
     "TaskManager": "celery_app.orchestrator.task_manager",
     "WorkflowEngine": "celery_app.orchestrator.workflow_engine",
     "PriorityQueue": "celery_app.queues",
+    "AgentTestFramework": "celery_app.testing.framework",
+    "TestEnvironment": "celery_app.testing.environment",
+    "TestCase": "celery_app.testing.suite",
+    "TestError": "celery_app.testing.suite",
+    "TestResult": "celery_app.testing.suite",
+    "TestResults": "celery_app.testing.suite",
+    "TestStatus": "celery_app.testing.suite",
+    "TestStep": "celery_app.testing.suite",
+    "TestSuite": "celery_app.testing.suite",
     "LogManager": "celery_app.observe.log_manager",
     "LogProcessor": "celery_app.observe.processors",
     "LogStore": "celery_app.store.logs",
@@ -55,6 +68,7 @@ _HOMES = {
 
 __all__ = [
     "AgentMetrics",
+    "AgentTestFramework",
     "AsyncClient",
     "BaseCollector",
     "Client",
@@ -73,6 +87,14 @@ __all__ = [
     "RunHandle",
     "TaskHandle",
     "TaskManager",
+    "TestCase",
+    "TestEnvironment",
+    "TestError",
+    "TestResult",
+    "TestResults",
+    "TestStatus",
+    "TestStep",
+    "TestSuite",
     "WorkflowEngine",
     "app",
 ]

@@ -2,37 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import tempfile
-import time
 from types import TracebackType
-from typing import Self
-from uuid import uuid4
+
+from celery_app.testing import processes
 
 
-class WorkerProcess:
-    """`celery -A ... worker`, ready when the block begins and gone when it ends.
-
-    Args:
-        args: More arguments for the worker.
-        app: The Celery app.
-        environment: Variables that differ from this process's.
-    """
-
-    def __init__(self, *args: str, app: str = "celery_app", **environment: str) -> None:
-        self.name = f"test-{uuid4().hex[:8]}"
-        self._args = args
-        self._app = app
-        self._environment = environment
-        self.log = tempfile.NamedTemporaryFile("w+", prefix="worker-", suffix=".log")  # noqa: SIM115
-
-    def __enter__(self) -> Self:
-        self.start()
-        self.wait_until_ready()
-        return self
+class WorkerProcess(processes.WorkerProcess):
+    """A worker whose log pytest shows beside a failure."""
 
     def __exit__(
         self,
@@ -40,53 +16,5 @@ class WorkerProcess:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.stop()
-        # Shown by pytest beside a failure.
         print(self.text()[-10_000:])
-        self.log.close()
-
-    def start(self) -> None:
-        """Start the process, without waiting for it."""
-        command = [
-            sys.executable, "-m", "celery", "-A", self._app, "worker",
-            "-n", f"{self.name}@%h", "--loglevel", "INFO", *self._args,
-        ]  # fmt: skip
-        self.process = subprocess.Popen(
-            command,
-            env={**os.environ, **self._environment},
-            stdout=self.log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-
-    def wait_until_ready(self, timeout: float = 60) -> None:
-        """Wait for the worker's own words; fail with its log if it ends or takes too long."""
-        deadline = time.monotonic() + timeout
-        while f"{self.name}@" not in (text := self.text()) or " ready." not in text:
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                raise AssertionError(f"worker not ready:\n{text}")
-            time.sleep(0.05)
-
-    def text(self) -> str:
-        """Return what the worker has logged."""
-        with open(self.log.name, encoding="utf-8", errors="replace") as log:
-            return log.read()
-
-    def kill(self) -> None:
-        """End the process and its children as a power cut would."""
-        if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(timeout=10)
-
-    def wait(self, timeout: float) -> int:
-        """Wait until the process has ended by itself."""
-        return self.process.wait(timeout=timeout)
-
-    def stop(self) -> None:
-        """End the process politely, or not."""
-        if self.process.poll() is None:
-            self.process.terminate()
-        try:
-            self.process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            self.kill()
+        super().__exit__(kind, error, traceback)

@@ -19,7 +19,7 @@ from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 from starlette.responses import JSONResponse, Response
 
-from celery_app import __version__, celery
+from celery_app import version("ai-agent-system"), celery
 from celery_app.api.asking import Desks
 from celery_app.api.gate import Gate
 from celery_app.api.hub import Hub
@@ -43,7 +43,7 @@ def make_app(settings: SystemSettings | None = None) -> FastAPI:
     settings = settings or celery.settings
     app = FastAPI(
         title="AI agent task system",
-        version=__version__,
+        version=version("ai-agent-system"),
         description="Durable work by AI agents: hand it in, follow it, steer it.",
         lifespan=_lifespan,
         docs_url=None,

@@ -34,6 +34,7 @@ from celery_app.cli.policy import policy
 from celery_app.cli.processes import beat, down, flower, status, up, worker
 from celery_app.cli.project import project
 from celery_app.cli.run import run
+from celery_app.cli.test import test
 from celery_app.cli.token import token
 from celery_app.cli.work import task
 from celery_app.cli.workflow import workflow
@@ -151,6 +152,7 @@ for _command in (
     policy,
     token,
     audit,
+    test,
     config,
     doctor,
     init,

@@ -103,6 +103,19 @@ class JournalStore:
             {"try": call.pop("attempt"), **call, "at": call["at"].isoformat()} for call in calls
         ]
 
+    def used(self, root_id: str | None = None) -> tuple[int, int, int]:
+        """Return what a run, or all of them, took: calls, tokens read, tokens written."""
+        row = self.database.row(
+            """
+            SELECT count(*) AS calls, coalesce(sum(c.prompt_tokens), 0) AS prompt,
+                   coalesce(sum(c.generated_tokens), 0) AS generated
+              FROM model_call c JOIN task t ON t.id = c.task_id
+             WHERE CAST(:root AS text) IS NULL OR t.root_id = :root
+            """,
+            root=root_id,
+        )
+        return (int(row.calls), int(row.prompt), int(row.generated)) if row else (0, 0, 0)
+
     def estimates(self) -> dict[str, CallEstimate]:
         """Return what a task of each agent has taken on average, as measured so far."""
         rows = self.database.rows(

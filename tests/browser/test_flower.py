@@ -18,8 +18,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from celery_app.client import Client
+from celery_app.testing.processes import wait_until
 from tests.browser.conftest import OpenPage
-from tests.faults.conftest import wait_until
 from tests.faults.model import AnsweringModel
 from tests.worker_process import WorkerProcess
 

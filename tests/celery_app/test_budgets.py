@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from celery_app.cli.main import cli
 from celery_app.client import Client
 from celery_app.handles import TaskHandle
-from tests.faults.conftest import wait_until
+from celery_app.testing.processes import wait_until
 from tests.faults.model import AnsweringModel
 from tests.worker_process import WorkerProcess
 from workflows.errors import InvalidTask

@@ -11,7 +11,7 @@ import pytest
 from celery_app.client import Client
 from celery_app.errors import TaskFailed
 from celery_app.handles import TaskHandle
-from tests.faults.conftest import wait_until
+from celery_app.testing.processes import wait_until
 from tests.worker_process import WorkerProcess
 
 PAUSE = 0.5

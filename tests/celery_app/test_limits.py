@@ -12,7 +12,7 @@ from celery_app.client import Client
 from celery_app.errors import BudgetHeld, BudgetSpent
 from celery_app.handles import TaskHandle
 from celery_app.store.records import Claim
-from tests.faults.conftest import wait_until
+from celery_app.testing.processes import wait_until
 from tests.worker_process import WorkerProcess
 from workflows.errors import InvalidTask
 

@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from celery_app.client import Client
-from tests.faults.conftest import wait_until
+from celery_app.testing.processes import wait_until
 from tests.worker_process import WorkerProcess
 
 

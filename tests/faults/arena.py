@@ -24,7 +24,8 @@ import redis
 from celery_app.errors import AgentSystemError
 from celery_app.handles import TaskHandle
 from celery_app.local_desk import LocalDesk
-from tests.faults.conftest import Site, kill, wait_until
+from celery_app.testing.processes import kill, wait_until
+from tests.faults.conftest import Site
 from tests.faults.model import AnsweringModel
 from tests.worker_process import WorkerProcess
 from workflows.task import Task

@@ -7,13 +7,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import redis
 from celery import Celery
@@ -31,33 +29,16 @@ from celery_app.stack.stack import Stack
 from celery_app.stack.valkey import ValkeyServer
 from celery_app.store.graphs import GraphStore
 from celery_app.store.tasks import TaskStore
+from celery_app.testing.faults import cut_off
+from celery_app.testing.processes import kill, wait_until
 from tests.worker_process import WorkerProcess
 from workflows.task import Task
+
+__all__ = ["PREFIX", "VISIBILITY_TIMEOUT", "Site", "kill", "site", "wait_until"]
 
 #: Seconds; the keeper renews six times within it, and four sweeps look for what is overdue.
 VISIBILITY_TIMEOUT = 3.0
 PREFIX = "ai-agent-system:"
-
-
-def wait_until(
-    happened: Callable[[], Any], seconds: float = 15, why: str | Callable[[], object] = ""
-) -> None:
-    """Ask until the answer is yes; fail after `seconds`, with how it then stands if `why` is a question."""
-    deadline = time.monotonic() + seconds
-    while not happened():
-        if time.monotonic() > deadline:
-            told = why() if callable(why) else why
-            pytest.fail(f"did not happen within {seconds} s: {told}")
-        time.sleep(0.02)
-
-
-def kill(pid: int | None, how: signal.Signals = signal.SIGKILL) -> None:
-    """End a process, and wait until it has ended."""
-    if pid is None:
-        return
-    process = psutil.Process(pid)
-    process.send_signal(how)
-    process.wait(timeout=20)
 
 
 class Site:
@@ -164,7 +145,7 @@ class Site:
 
     def cut_off_postgres(self) -> None:
         """End Postgres as a power failure would."""
-        kill(self.postgres.pid, signal.SIGQUIT)
+        cut_off(self.postgres)
 
     # The broker
 

@@ -17,7 +17,8 @@ from uuid import uuid4
 
 import pytest
 
-from tests.faults.conftest import VISIBILITY_TIMEOUT, Site, wait_until
+from celery_app.testing.processes import wait_until
+from tests.faults.conftest import VISIBILITY_TIMEOUT, Site
 from tests.worker_process import WorkerProcess
 
 pytestmark = pytest.mark.chaos

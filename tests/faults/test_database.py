@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from celery_app.handles import TaskHandle
-from tests.faults.conftest import Site, wait_until
+from celery_app.testing.processes import wait_until
+from tests.faults.conftest import Site
 from tests.faults.test_broker import QUICK, chore, lives
 
 pytestmark = [pytest.mark.chaos, pytest.mark.faults_long, pytest.mark.timeout(120)]

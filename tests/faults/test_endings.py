@@ -15,7 +15,8 @@ import pytest
 
 from celery_app.client import Client
 from celery_app.handles import TaskHandle
-from tests.faults.conftest import Site, wait_until
+from celery_app.testing.processes import wait_until
+from tests.faults.conftest import Site
 from tests.faults.model_faults import FaultyModel, Mood
 from tests.faults.test_broker import QUICK, chore, received
 from tests.faults.test_model_server import roster as roster

@@ -22,7 +22,7 @@ import redis
 
 from celery_app.client import Client
 from celery_app.handles import TaskHandle
-from tests.faults.conftest import wait_until
+from celery_app.testing.processes import wait_until
 from tests.faults.model_faults import MODEL, FaultyModel, Mood
 from tests.worker_process import WorkerProcess
 

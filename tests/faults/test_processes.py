@@ -21,7 +21,8 @@ from celery_app.errors import LeaseLost
 from celery_app.handles import TaskHandle
 from celery_app.store.execution import ExecutionStore
 from celery_app.store.records import Claim
-from tests.faults.conftest import Site, kill, wait_until
+from celery_app.testing.processes import kill, wait_until
+from tests.faults.conftest import Site
 from tests.faults.test_broker import QUICK, chore, lives
 from tests.worker_process import WorkerProcess
 

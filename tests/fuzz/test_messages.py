@@ -11,7 +11,8 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.faults.conftest import Site, wait_until
+from celery_app.testing.processes import wait_until
+from tests.faults.conftest import Site
 from tests.faults.test_broker import QUICK, a_message, chore, lives
 from tests.fuzz.doors import nested
 

@@ -39,7 +39,9 @@ SPECIFICATION_NAMES = {
     "celery_app": ["TaskManager", "PriorityQueue", "Client", "WorkflowEngine", "ProjectManager",
                    "DocumentationManager", "app", "LogManager", "LogProcessor", "LogStore", "LogEvent",
                    "LogContext", "EnrichedLogEvent", "MetricsCollector", "MetricsStore", "MetricsBatch",
-                   "AgentMetrics", "BaseCollector"],
+                   "AgentMetrics", "BaseCollector",
+                   "AgentTestFramework", "TestCase", "TestEnvironment", "TestError", "TestResult",
+                   "TestResults", "TestStatus", "TestStep", "TestSuite"],
     "agents": ["AgentManager", "AgentType"],
     "agents.planner": ["PlannerAgent"],
 }  # fmt: skip

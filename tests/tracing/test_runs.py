@@ -11,8 +11,8 @@ import pytest
 
 from celery_app.client import Client
 from celery_app.handles import TaskHandle
+from celery_app.testing.processes import wait_until
 from celery_app.tracing import span_id
-from tests.faults.conftest import wait_until
 from tests.faults.model import AnsweringModel
 from tests.tracing.receiver import Receiver, Span
 from tests.worker_process import WorkerProcess

@@ -1,0 +1,20 @@
+"""The Celery task that a case is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import shared_task
+
+from celery_app.client import Client
+from celery_app.testing.case_run import run_case
+from celery_app.testing.order import About
+from celery_app.testing.suite import TestCase
+
+__all__ = ["case"]
+
+
+@shared_task(name="test.case")
+def case(given: dict[str, Any], about: dict[str, Any]) -> dict[str, Any]:
+    """Run a case. Returns what came of it as JSON values."""
+    return run_case(TestCase.model_validate(given), Client(), About(**about))
