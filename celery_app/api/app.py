@@ -11,6 +11,7 @@ import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from importlib.metadata import version
 from types import FrameType
 
 import anyio.to_thread
@@ -19,7 +20,7 @@ from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 from starlette.responses import JSONResponse, Response
 
-from celery_app import version("ai-agent-system"), celery
+from celery_app import celery
 from celery_app.api.asking import Desks
 from celery_app.api.gate import Gate
 from celery_app.api.hub import Hub
