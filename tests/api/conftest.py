@@ -12,6 +12,7 @@ import pytest
 
 from agents.scripted import ScriptedModel
 from agents.writer import document_id
+from celery_app import celery
 from celery_app.celery import access, database, documents
 from celery_app.client import Client
 from celery_app.observe.alert_desk import AlertDesk
@@ -24,7 +25,7 @@ from workflows.document import Document, DocumentationType, DocumentMetadata
 def served(client: Client) -> Iterator[Served]:
     """The API, for the tests of one module; the plans of projects are asked of a script."""
     with Served() as served:
-        desk = served.app.state.desks.of_user()
+        desk = served.app.state.desks.of_user(celery.guard_of_user().name)
         model = ScriptedModel(rules=[lambda _: "no plan at all"])
         desk.project_manager = ProjectManager(desk.permissions, model)
         yield served
