@@ -18,6 +18,7 @@ from celery_app.project_handle import ProjectHandle, project_of
 from celery_app.store.budgets import Budget
 from workflows.errors import InvalidTask
 from workflows.project import ProjectSpec
+from workflows.project_plan import OnGoal
 from workflows.task import (
     Priority,
     ResourceRequirements,
@@ -32,7 +33,6 @@ from workflows.workflow import Workflow
 if TYPE_CHECKING:
     from celery_app.local_desk import LocalDesk
     from celery_app.orchestrator.documentation_manager import DocumentationManager
-    from celery_app.orchestrator.project_manager import OnGoal
     from celery_app.security.guard import Guard
     from celery_app.store.projects import Listed
 
@@ -210,10 +210,10 @@ class Client:
         Args:
             spec: The project, or the YAML file that describes it, with its inputs beside it.
             inputs: The texts of its inputs by name, unless they are files.
-            on_goal: Is told of each goal that has just been planned.
+            on_goal: Is told of each goal that has just been planned; over HTTP when all of them are.
         """
         found, texts = project_of(spec, inputs)
-        return self.project(self._here.projects.create(found, texts, on_goal).name)
+        return self.project(self.desk.create_project(found, texts, on_goal).name)
 
     def change_project(
         self,
@@ -223,15 +223,15 @@ class Client:
     ) -> ProjectHandle:
         """Change a project and plan again what that touches; see `create_project`."""
         found, texts = project_of(spec, inputs)
-        return self.project(self._here.projects.change(found, texts, on_goal).name)
+        return self.project(self.desk.change_project(found, texts, on_goal).name)
 
     def project(self, name: str) -> ProjectHandle:
         """Return the handle of a project that was created before, here or elsewhere."""
-        return ProjectHandle(name, self._here)
+        return ProjectHandle(name, self.desk)
 
     def projects(self) -> list[Listed]:
         """Return all projects in short, the newest first."""
-        return self._here.projects.newest()
+        return self.desk.projects()
 
     def check_models(self) -> None:
         """Make sure that the models of the roster are to be had, before somebody waits for them.

@@ -7,7 +7,7 @@ raises the same errors.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -15,6 +15,10 @@ from uuid import UUID
 
 from celery_app.errors import TaskFailed
 from celery_app.store.budgets import Budget
+from celery_app.store.projects import Listed
+from workflows.artifact import ProjectArtifact
+from workflows.project import Project, ProjectSpec
+from workflows.project_plan import OnGoal
 from workflows.task import Priority, ResourceRequirements, Task
 from workflows.workflow import Workflow
 
@@ -125,6 +129,42 @@ class Desk(Protocol):
 
     def project_budget(self, project: str) -> Budget:
         """Return how the budget of a project stands. Raises `InvalidTask` if it has none."""
+
+    def projects(self) -> list[Listed]:
+        """Return all projects in short, the newest first."""
+
+    def create_project(
+        self, spec: ProjectSpec, inputs: Mapping[str, str], on_goal: OnGoal | None
+    ) -> Project:
+        """Create a project and have it planned. Raises `InvalidProject`, `AgentError`."""
+
+    def change_project(
+        self, spec: ProjectSpec, inputs: Mapping[str, str], on_goal: OnGoal | None
+    ) -> Project:
+        """Change a project and plan again what that touches. Raises `UnknownProject`."""
+
+    def project(self, name: str) -> Project:
+        """Return a project as it stands. Raises `UnknownProject`; so with all that take a name."""
+
+    def project_document(self, name: str) -> dict[str, Any]:
+        """Return a project's document, with what it has taken so far under `figures`."""
+
+    def run_project(self, name: str, goals: Sequence[str]) -> UUID:
+        """Start the work on goals; return the run."""
+
+    def accept_goal(self, name: str, goal: str) -> None:
+        """Accept the result of a goal. Raises `IllegalTransition`."""
+
+    def artifacts(self, name: str) -> list[ProjectArtifact]:
+        """Return what the work of a project has brought forth, the newest first."""
+
+    def artifact(self, name: str, artifact: str) -> bytes:
+        """Return the content of the newest artifact of a name. Raises `UnknownArtifact`."""
+
+    def add_artifact(
+        self, name: str, artifact: str, content: bytes, file: str | None
+    ) -> ProjectArtifact:
+        """Keep a content as an artifact; the name of its file tells its type."""
 
     def check_models(self) -> None:
         """Make sure that the models of the roster are to be had. Raises `AgentError`."""

@@ -76,6 +76,10 @@ class PermissionDenied(AgentSystemError):
     retryable = False
 
 
+class UnknownAlert(ConfigurationError):
+    """No alert is firing under the given number, or no silence has it."""
+
+
 class UnknownArtifact(AgentSystemError):
     """No artifact has the given id or name."""
 

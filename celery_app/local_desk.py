@@ -5,7 +5,7 @@ Invariant: each verb asks for its permission, and leaves everything else to the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from celery_app.errors import TaskFailed
 from celery_app.orchestrator import budgets
 from celery_app.orchestrator.documentation_manager import DocumentationManager
 from celery_app.orchestrator.following import follow as follow_events
+from celery_app.orchestrator.project_artifacts import ProjectArtifacts
 from celery_app.orchestrator.project_manager import ProjectManager
 from celery_app.orchestrator.task_manager import TaskManager
 from celery_app.orchestrator.triggers import Triggers
@@ -30,8 +31,12 @@ from celery_app.security.guard import Guard
 from celery_app.security.policy import request
 from celery_app.store.budgets import Budget
 from celery_app.store.journal import JournalStore
+from celery_app.store.projects import Listed
 from celery_app.worker.binding import chat_model
+from workflows.artifact import ProjectArtifact
 from workflows.plan import UNMEASURED
+from workflows.project import Project, ProjectSpec
+from workflows.project_plan import OnGoal
 from workflows.task import Priority, ResourceRequirements, Task
 from workflows.workflow import Workflow
 
@@ -52,7 +57,8 @@ class LocalDesk:
         engine: Runs of workflows.
         triggers: What starts workflows.
         files: The workflow files.
-        projects: Projects.
+        project_manager: Projects.
+        project_artifacts: What their work has brought forth.
         documents: Documents about projects.
     """
 
@@ -67,7 +73,8 @@ class LocalDesk:
         self.files = files or WorkflowFiles()
         self.engine = WorkflowEngine(self.files, self.permissions)
         self.triggers = Triggers(self.files, permissions=self.permissions)
-        self.projects = ProjectManager(self.permissions)
+        self.project_manager = ProjectManager(self.permissions)
+        self.project_artifacts = ProjectArtifacts(self.permissions)
         self.documents = DocumentationManager(self.permissions)
 
     def submit(self, task: Task) -> UUID:
@@ -225,6 +232,53 @@ class LocalDesk:
         """See `Client.project_budget`."""
         self.permissions.require("project.read", f"project:{project}")
         return budgets.standing(f"project:{project}")
+
+    def projects(self) -> list[Listed]:
+        """See `ProjectManager.newest`."""
+        return self.project_manager.newest()
+
+    def create_project(
+        self, spec: ProjectSpec, inputs: Mapping[str, str], on_goal: OnGoal | None
+    ) -> Project:
+        """See `ProjectManager.create`."""
+        return self.project_manager.create(spec, inputs, on_goal)
+
+    def change_project(
+        self, spec: ProjectSpec, inputs: Mapping[str, str], on_goal: OnGoal | None
+    ) -> Project:
+        """See `ProjectManager.change`."""
+        return self.project_manager.change(spec, inputs, on_goal)
+
+    def project(self, name: str) -> Project:
+        """See `ProjectManager.get`."""
+        return self.project_manager.get(name)
+
+    def project_document(self, name: str) -> dict[str, Any]:
+        """See `ProjectHandle.document`."""
+        figures = self.project_manager.figures(name)
+        return {**self.project(name).as_json(), "figures": asdict(figures)}
+
+    def run_project(self, name: str, goals: Sequence[str]) -> UUID:
+        """See `ProjectManager.run`."""
+        return self.project_manager.run(name, goals)
+
+    def accept_goal(self, name: str, goal: str) -> None:
+        """See `ProjectManager.accept`."""
+        self.project_manager.accept(name, goal)
+
+    def artifacts(self, name: str) -> list[ProjectArtifact]:
+        """See `ProjectArtifacts.all`."""
+        return self.project_artifacts.all(name)
+
+    def artifact(self, name: str, artifact: str) -> bytes:
+        """See `ProjectArtifacts.newest`."""
+        return self.project_artifacts.newest(name, artifact)[1]
+
+    def add_artifact(
+        self, name: str, artifact: str, content: bytes, file: str | None
+    ) -> ProjectArtifact:
+        """See `ProjectArtifacts.add`."""
+        return self.project_artifacts.add(name, artifact, content, file)
 
     def check_models(self) -> None:
         """See `Client.check_models`."""

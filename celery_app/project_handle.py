@@ -6,12 +6,11 @@ Invariant: a handle is a name. Another process can make the same handle.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from celery_app.desk import Desk
 from celery_app.handles import TaskHandle
-from celery_app.orchestrator.project_artifacts import ProjectArtifacts
 from workflows.artifact import ProjectArtifact
 from workflows.errors import InvalidProject
 from workflows.project import Project, ProjectSpec
@@ -20,10 +19,7 @@ from workflows.task_input import read_input
 from workflows.text_file import read_text
 from workflows.timeline import Timeline
 
-if TYPE_CHECKING:
-    from celery_app.local_desk import LocalDesk
-
-__all__ = ["ProjectHandle", "project_of", "read_project"]
+__all__ = ["ProjectHandle", "project_of", "read_project", "timeline_of"]
 
 
 class ProjectHandle:
@@ -34,32 +30,25 @@ class ProjectHandle:
         desk: Who is asked about it.
     """
 
-    def __init__(self, name: str, desk: LocalDesk) -> None:
+    def __init__(self, name: str, desk: Desk) -> None:
         self.name = name
         self._desk = desk
-        self._manager = desk.projects
-        self._artifacts = ProjectArtifacts(desk.permissions)
 
     def __repr__(self) -> str:
         return f"ProjectHandle({self.name!r})"
 
     def get(self) -> Project:
         """Return the project as it stands. Raises `UnknownProject`; so all that follows here."""
-        return self._manager.get(self.name)
+        return self._desk.project(self.name)
 
     def document(self) -> dict[str, Any]:
         """Return the project's public document, with what it has taken so far under `figures`."""
-        return {**self.get().as_json(), "figures": asdict(self._manager.figures(self.name))}
+        return self._desk.project_document(self.name)
 
     @property
     def timeline(self) -> Timeline:
         """Its plan in time, as it stands now. Raises `InvalidProject` while it has no plan."""
-        found = self.get().timeline
-        if found is None:
-            raise InvalidProject(
-                f"project {self.name} has no plan yet: `ai-agent project plan {self.name}` makes it"
-            )
-        return found
+        return timeline_of(self.get())
 
     def run(self, goals: Sequence[str] = ()) -> TaskHandle:
         """Start the work on all goals that have no result, or on those that are named.
@@ -68,19 +57,19 @@ class ProjectHandle:
             InvalidProject: It has no plan, or nothing is left to do.
             IllegalTransition: A run works on one of the goals already.
         """
-        return TaskHandle(self._manager.run(self.name, goals), self._desk)
+        return TaskHandle(self._desk.run_project(self.name, goals), self._desk)
 
     def accept(self, goal: str) -> None:
         """Accept the result of a goal that only people can judge. Raises `IllegalTransition`."""
-        self._manager.accept(self.name, goal)
+        self._desk.accept_goal(self.name, goal)
 
     def artifacts(self) -> list[ProjectArtifact]:
         """Return what its work has brought forth, the newest first."""
-        return self._artifacts.all(self.name)
+        return self._desk.artifacts(self.name)
 
     def artifact(self, name: str) -> bytes:
         """Return the content of the newest artifact of a name. Raises `UnknownArtifact`."""
-        return self._artifacts.newest(self.name, name)[1]
+        return self._desk.artifact(self.name, name)
 
     def add_artifact(self, path: Path, name: str | None = None) -> ProjectArtifact:
         """Keep a file as an artifact, named after the file unless a name is given.
@@ -92,7 +81,16 @@ class ProjectHandle:
             content = path.read_bytes()
         except OSError as error:
             raise InvalidProject(f"{path} cannot be read: {error.strerror}") from error
-        return self._artifacts.add(self.name, name or path.name, content, path.name)
+        return self._desk.add_artifact(self.name, name or path.name, content, path.name)
+
+
+def timeline_of(project: Project) -> Timeline:
+    """Return the plan of a project in time. Raises `InvalidProject` while it has no plan."""
+    if project.timeline is None:
+        raise InvalidProject(
+            f"project {project.name} has no plan yet: `ai-agent project plan {project.name}` makes it"
+        )
+    return project.timeline
 
 
 def project_of(

@@ -74,19 +74,31 @@ class Remote:
         """Return a document; parameters that are None are left out."""
         given = {name: value for name, value in wanted.items() if value is not None}
         patience = _PATIENCE + float(given.get("wait", 0))
-        return self._send("GET", path, params=given, timeout=patience)
+        return _value(self._send("GET", path, params=given, timeout=patience))
+
+    def content(self, path: str) -> bytes:
+        """Return what is no document, as it is."""
+        return self._send("GET", path).content
 
     def post(
         self, path: str, body: Mapping[str, Any] | None = None, *, patient: bool = False
     ) -> Any:
         """Have something done once; return what is told of it."""
+        return _value(self._change("POST", path, patient, json=body))
+
+    def put(self, path: str, body: Mapping[str, Any], *, patient: bool = False) -> Any:
+        """Have something set."""
+        return _value(self._change("PUT", path, patient, json=body))
+
+    def send(self, path: str, content: bytes, **wanted: str | None) -> Any:
+        """Have a content kept once; return what is told of it."""
+        given = {name: value for name, value in wanted.items() if value is not None}
+        return _value(self._change("POST", path, patient=False, content=content, params=given))
+
+    def _change(self, method: str, path: str, patient: bool, **request: Any) -> httpx.Response:
         patience = _PLANNING if patient else _PATIENCE
         headers = {"Idempotency-Key": str(uuid4())}
-        return self._send("POST", path, json=body, headers=headers, timeout=patience)
-
-    def put(self, path: str, body: Mapping[str, Any]) -> Any:
-        """Have something set."""
-        return self._send("PUT", path, json=body)
+        return self._send(method, path, headers=headers, timeout=patience, **request)
 
     def stream(self, path: str, **wanted: Any) -> Iterator[dict[str, Any]]:
         """Yield what a stream tells until its end, from where it broke off if it does."""
@@ -120,7 +132,7 @@ class Remote:
                 yield None, "end", ""
             yield from _parsed(response.iter_lines())
 
-    def _send(self, method: str, path: str, **request: Any) -> Any:
+    def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
         for pause in (*_PAUSES, None):
             try:
                 response = self._client.request(method, path, **request)
@@ -135,7 +147,7 @@ class Remote:
                 time.sleep(_seconds(response.headers.get("retry-after")) or pause)
                 continue
             _raise_problem(response)
-            return response.json() if response.content else None
+            return response
         raise AssertionError("the last try returns or raises")
 
     def _away(self, error: Exception) -> ServiceUnavailable:
@@ -143,6 +155,10 @@ class Remote:
         return ServiceUnavailable(
             f"the API at {self.url} does not answer: {words}; check that `ai-agent api` runs there"
         )
+
+
+def _value(response: httpx.Response) -> Any:
+    return response.json() if response.content else None
 
 
 def raised(told: Mapping[str, Any]) -> AgentSystemError:

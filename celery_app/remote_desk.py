@@ -6,7 +6,8 @@ Invariant: what it gives and raises is what `LocalDesk` would have given and rai
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,8 +16,12 @@ from uuid import UUID
 from celery_app.desk import Kind, Outcome
 from celery_app.remote import Remote, raised
 from celery_app.store.budgets import Budget
+from celery_app.store.projects import Listed
+from workflows.artifact import ProjectArtifact
 from workflows.errors import InvalidWorkflow
 from workflows.problem import Problem
+from workflows.project import Project, ProjectSpec
+from workflows.project_plan import OnGoal
 from workflows.task import Priority, ResourceRequirements, Task
 from workflows.text_file import read_text
 from workflows.workflow import Workflow
@@ -178,11 +183,75 @@ class RemoteDesk:
     ) -> None:
         """See `Client.set_project_budget`."""
         sent = {"tokens": tokens, "calls": calls, "seconds": seconds}
-        self._remote.put(f"/projects/{quote(project, safe='')}/budget", sent)
+        self._remote.put(f"{_of_project(project)}/budget", sent)
 
     def project_budget(self, project: str) -> Budget:
         """See `Client.project_budget`."""
-        return Budget(**self._remote.get(f"/projects/{quote(project, safe='')}/budget"))
+        return Budget(**self._remote.get(f"{_of_project(project)}/budget"))
+
+    def projects(self) -> list[Listed]:
+        """See `Client.projects`."""
+        return [
+            Listed(
+                **{
+                    **each,
+                    "id": UUID(each["id"]),
+                    "created_at": datetime.fromisoformat(each["created_at"]),
+                }
+            )
+            for each in self._remote.get("/projects")
+        ]
+
+    def create_project(
+        self, spec: ProjectSpec, inputs: Mapping[str, str], on_goal: OnGoal | None
+    ) -> Project:
+        """See `Client.create_project`."""
+        sent = {"project": spec.model_dump(mode="json"), "inputs": dict(inputs)}
+        made = Project.read(self._remote.post("/projects", sent, patient=True))
+        return _told(made, None, on_goal)
+
+    def change_project(
+        self, spec: ProjectSpec, inputs: Mapping[str, str], on_goal: OnGoal | None
+    ) -> Project:
+        """See `Client.change_project`."""
+        before = None if on_goal is None else self.project(spec.name)
+        sent = {"project": spec.model_dump(mode="json"), "inputs": dict(inputs)}
+        made = Project.read(self._remote.put(_of_project(spec.name), sent, patient=True))
+        return _told(made, before, on_goal)
+
+    def project(self, name: str) -> Project:
+        """See `ProjectHandle.get`."""
+        return Project.read(self.project_document(name))
+
+    def project_document(self, name: str) -> dict[str, Any]:
+        """See `ProjectHandle.document`."""
+        document: dict[str, Any] = self._remote.get(_of_project(name))
+        return document
+
+    def run_project(self, name: str, goals: Sequence[str]) -> UUID:
+        """See `ProjectHandle.run`."""
+        sent = {"goals": list(goals)}
+        return UUID(self._remote.post(f"{_of_project(name)}/runs", sent)["id"])
+
+    def accept_goal(self, name: str, goal: str) -> None:
+        """See `ProjectHandle.accept`."""
+        self._remote.post(f"{_of_project(name)}/goals/{quote(goal, safe='')}/accept")
+
+    def artifacts(self, name: str) -> list[ProjectArtifact]:
+        """See `ProjectHandle.artifacts`."""
+        found = self._remote.get(f"{_of_project(name)}/artifacts")
+        return [ProjectArtifact.model_validate(each) for each in found]
+
+    def artifact(self, name: str, artifact: str) -> bytes:
+        """See `ProjectHandle.artifact`."""
+        return self._remote.content(f"{_of_project(name)}/artifacts/{quote(artifact, safe='')}")
+
+    def add_artifact(
+        self, name: str, artifact: str, content: bytes, file: str | None
+    ) -> ProjectArtifact:
+        """See `ProjectHandle.add_artifact`."""
+        path = f"{_of_project(name)}/artifacts/{quote(artifact, safe='')}"
+        return ProjectArtifact.model_validate(self._remote.send(path, content, file=file))
 
     def check_models(self) -> None:
         """See `Client.check_models`."""
@@ -198,6 +267,19 @@ class RemoteDesk:
             if (cursor := page["next"]) is None:
                 break
         return found
+
+
+def _of_project(name: str) -> str:
+    return f"/projects/{quote(name, safe='')}"
+
+
+def _told(made: Project, before: Project | None, on_goal: OnGoal | None) -> Project:
+    """Tell of the goals that were planned, which the server does not do while it plans."""
+    known = before.plan.goals if before is not None and before.plan is not None else {}
+    for name, goal in made.plan.goals.items() if on_goal and made.plan else ():
+        if on_goal and known.get(name) != goal:
+            on_goal(name, goal.plan)
+    return made
 
 
 def _at(kind: Kind, task_id: UUID) -> str:

@@ -214,9 +214,27 @@ class Project(ProjectSpec):
             document["plan"]["tasks"] = [task.model_dump(mode="json") for task in self.plan.tasks()]
         return document
 
+    @classmethod
+    def read(cls, document: Mapping[str, Any]) -> Project:
+        """Return the project that a public document tells of."""
+        goals = document["goals"]
+        plan = document["plan"]
+        return cls.model_validate(
+            {
+                **{name: document[name] for name in cls.model_fields if name in document},
+                "goals": [_part(goal, ProjectGoal) for goal in goals],
+                "standings": {goal["name"]: _part(goal, GoalStanding) for goal in goals},
+                "plan": None if plan is None else _part(plan, ProjectPlan),
+            }
+        )
+
     def standing(self, goal: str) -> GoalStanding:
         """Return how a goal stands."""
         return self.standings.get(goal, GoalStanding())
+
+
+def _part(document: Mapping[str, Any], kind: type[BaseModel]) -> dict[str, Any]:
+    return {name: document[name] for name in kind.model_fields}
 
 
 _SPECIFIED = tuple(ProjectSpec.model_fields)

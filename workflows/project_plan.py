@@ -6,7 +6,7 @@ milestone. What was expected of a step when it was planned stays with it, so tha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from uuid import UUID
 
@@ -17,7 +17,11 @@ from workflows.graph import TaskGraph
 from workflows.plan import Plan
 from workflows.timeline import Actual, Timeline
 
-__all__ = ["GoalPlan", "PlannedTask", "ProjectPlan", "StepEstimate"]
+__all__ = ["GoalPlan", "OnGoal", "PlannedTask", "ProjectPlan", "StepEstimate"]
+
+
+OnGoal = Callable[[str, Plan], None]
+"""Is told of each goal that has just been planned."""
 
 
 class _Strict(BaseModel):

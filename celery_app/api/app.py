@@ -68,7 +68,8 @@ def make_app(settings: SystemSettings | None = None) -> FastAPI:
 def _add(app: FastAPI, address: Address, kind: type[APIRoute]) -> None:
     known = kind is Route
     app.router.add_api_route(
-        address.path,
+        # One that was kept with its folder has slashes in its name.
+        address.path.replace("{artifact}", "{artifact:path}"),
         address.answer,
         methods=[address.method],
         status_code=address.status,

@@ -45,6 +45,7 @@ class Desks:
     def __init__(self, embedded: bool | None = None) -> None:
         self._embedded = is_embedded() if embedded is None else embedded
         self._files = WorkflowFiles()
+        self.of_user = lru_cache(maxsize=8)(self._of_user)
         self.of_token = lru_cache(maxsize=1000)(self._of_token)
 
     def of(self, request: Request) -> tuple[str, LocalDesk]:
@@ -58,11 +59,14 @@ class Desks:
             raise _unknown(f"there is no token: {_ADVICE}")
         if (why := why_a_stranger(request)) is not None:
             raise _unknown(f"there is no token, and {why}: {_ADVICE}")
-        return "local", self.served(celery.guard_of_user())
+        return "local", self.of_user(celery.guard_of_user().name)
 
     def served(self, guard: Guard) -> LocalDesk:
         """Return the desk of a subject."""
         return LocalDesk(guard, files=self._files)
+
+    def _of_user(self, subject: str) -> LocalDesk:
+        return self.served(celery.guard_of(subject))
 
     def _of_token(self, token: str) -> LocalDesk:
         return self.served(celery.guard(token))

@@ -15,7 +15,8 @@ from celery_app.api.problems import Refusal, problem, unexpected
 
 __all__ = ["Gate"]
 
-logger = logging.getLogger("celery_app.access")
+# No name of our own modules: what these say is kept in Postgres, and that would be a row for each request.
+logger = logging.getLogger("access.api")
 
 #: Pages of other origins may not frame, sniff or keep what is here.
 _HEADERS = (

@@ -10,9 +10,9 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from celery_app.api import problems, streams
-from celery_app.api.papers import Problem
-from celery_app.api.routes import EVENTS, PICTURES, PUBLIC, ROUTES, Address
+from celery_app.api import artifacts, problems, streams
+from celery_app.api.replies import Problem
+from celery_app.api.routes import EVENTS, MEDIA, PUBLIC, ROUTES, Address
 
 __all__ = ["describe"]
 
@@ -61,11 +61,14 @@ def _complete(operation: dict[str, Any], address: Address) -> None:
         responses["204"] = {"description": "The run is over, and nothing is left to tell."}
         if address.path == "/events":
             content.pop("application/json", None)
-    if address.path in PICTURES:
+    if address.path in MEDIA and address.method == "GET":
+        known = responses["200"].get("content", {}) if address.gives else {}
         responses["200"]["content"] = {
-            "image/svg+xml": {"schema": {"type": "string"}},
-            "text/plain; charset=utf-8": {"schema": {"type": "string"}},
+            media: known.get(media, {"schema": {"type": "string"}}) for media in MEDIA[address.path]
         }
+    if address.answer is artifacts.add_artifact:
+        content = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+        operation["requestBody"] = {"content": content}
     if address.method == "GET" and address not in PUBLIC:
         responses["304"] = {"description": "It is as the caller has it (`If-None-Match`)."}
 

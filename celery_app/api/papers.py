@@ -1,44 +1,43 @@
-"""What requests bring and what they get, as models: the OpenAPI document is made of these.
+"""What requests bring, as models: the OpenAPI document is made of these.
 
-Invariant: what a request brings is closed to keys that nobody knows.
+Invariant: it is closed to keys that nobody knows.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Header, Path, Query
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from workflows.state import StepStatus, TaskState
+from workflows.document import DocumentationType
 from workflows.storable import Amount, JsonObject, Name, Text, json_fault, text_fault
-from workflows.task import Priority, ResourceRequirements, TaskType
+from workflows.task import Priority, ResourceRequirements
 
 __all__ = [
     "Answer",
     "Budget",
     "Definition",
-    "Event",
     "EventNews",
     "Fork",
     "Gift",
+    "Goals",
     "Identified",
     "Key",
     "LastEvent",
     "Limit",
-    "Outcome",
-    "Problem",
-    "RunDocument",
-    "RunPage",
+    "Numbered",
+    "Place",
+    "ProjectWish",
+    "Restoring",
     "RunStart",
-    "Standing",
-    "TaskDocument",
-    "TaskPage",
+    "Silence",
     "TokenWish",
+    "Version",
     "Words",
     "WorkflowText",
+    "WritingWish",
 ]
 
 
@@ -61,14 +60,15 @@ Identified = Annotated[UUID, Path(description="The id.")]
 Limit = Annotated[int, Query(ge=1, le=500, description="Entries on a page.")]
 LastEvent = Header(description="The last event's id; the stream goes on behind it.")
 Key = Annotated[str | None, Query(max_length=500, description="`next` of the page before.")]
+Numbered = Annotated[int, Path(ge=1, lt=2**63, description="The number.")]
+Place = Annotated[
+    int | None, Query(ge=1, lt=2**63, description="`next` of the page before.", examples=[None])
+]
+Version = Annotated[int, Field(ge=1, lt=2**31)]
 
 
 class _Brought(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class _Given(BaseModel):
-    model_config = ConfigDict(extra="allow")
 
 
 class Definition(_Brought):
@@ -136,121 +136,59 @@ class EventNews(_Brought):
     key: Name | None = Field(None, description="Twice under one key starts each workflow once.")
 
 
+class ProjectWish(_Brought):
+    """A project with its inputs: `project` has the keys of a file, or `text` is a file's YAML (or JSON)."""
+
+    project: JsonObject | None = Field(
+        None,
+        examples=[
+            {
+                "name": "pets",
+                "description": "A study of pets",
+                "inputs": ["notes.md"],
+                "goals": [{"name": "facts", "description": "Summarise the parts"}],
+            }
+        ],
+    )
+    text: Text | None = None
+    file: Words = Field("project", description="What messages call the text.")
+    inputs: dict[Name, Text] = Field(
+        default_factory=dict,
+        description="The texts of its inputs, by name.",
+        examples=[{"notes.md": "# Cats\nCats sleep all day."}],
+    )
+
+
+class Goals(_Brought):
+    """Which goals are to be worked on; none named: all that have no result."""
+
+    goals: list[Name] = Field(default_factory=list, max_length=100, examples=[["facts"]])
+
+
+class WritingWish(_Brought):
+    """A document that is to be written of what its project is now."""
+
+    project: Name = Field(examples=["pets"])
+    type: DocumentationType = Field(examples=["status_report"])
+
+
+class Restoring(_Brought):
+    """Which version is to hold again."""
+
+    version: Version = Field(examples=[1])
+
+
+class Silence(_Brought):
+    """Whose alerts nobody is to be told of, and for how long; `*` stands for any characters."""
+
+    rule: str = Field(pattern=r"^[a-zA-Z0-9_.*-]+$", max_length=500, examples=["errors"])
+    seconds: Amount = Field(3600.0, examples=[7200])
+    about: Name = Field("*", description="A pattern of what the alert is about.")
+
+
 class TokenWish(_Brought):
     """A token that is to be made."""
 
     name: Name = Field(examples=["ci"])
     scopes: list[Name] = Field(default_factory=list, max_length=100, examples=[["task.*"]])
     seconds: Amount | None = Field(None, description="For how long it is good.", le=10**10)
-
-
-class Problem(_Given):
-    """What went wrong: `kind` names the error, `detail` says what to do."""
-
-    type: str
-    title: str
-    status: int
-    kind: str
-    exit_code: int
-    detail: str
-    errors: list[dict[str, Any]] = []
-
-
-class Tokens(BaseModel):
-    """Tokens of models."""
-
-    prompt: int
-    generated: int
-
-
-class TaskDocument(_Given):
-    """A task as it stands; `tasks` are all below it, where the whole tree was asked for."""
-
-    id: UUID
-    parent_id: UUID | None
-    type: TaskType | str
-    description: str
-    state: TaskState
-    agent: str | None
-    priority: str
-    dependencies: list[UUID]
-    attempts: int
-    result: Any
-    error: dict[str, Any] | None
-    tokens: Tokens
-    queued_at: datetime | None
-    started_at: datetime | None
-    finished_at: datetime | None
-
-
-class Standing(_Given):
-    """How something stands, for those who may steer it and not see it."""
-
-    id: UUID
-    state: TaskState
-
-
-class TaskPage(BaseModel):
-    """A page of tasks."""
-
-    items: list[TaskDocument]
-    next: str | None
-
-
-class StepDocument(_Given):
-    """A step of a run."""
-
-    id: str
-    state: StepStatus
-    output: Any
-    error: Any
-    tasks: list[TaskDocument]
-
-
-class RunDocument(_Given):
-    """A run of a workflow."""
-
-    id: UUID
-    workflow: str
-    state: TaskState
-    inputs: dict[str, Any]
-    outputs: Any
-    error: Any
-    steps: list[StepDocument]
-
-
-class RunEntry(_Given):
-    """A run in a list."""
-
-    id: UUID
-    workflow: str
-    state: TaskState
-    created_at: datetime
-    finished_at: datetime | None
-    error: str | None
-
-
-class RunPage(BaseModel):
-    """A page of runs."""
-
-    items: list[RunEntry]
-    next: str | None
-
-
-class Event(_Given):
-    """Something that happened."""
-
-    id: int
-    at: datetime
-    task_id: UUID
-    kind: str
-    cause: str | None
-
-
-class Outcome(_Given):
-    """What came of something: its result, or its error, once `over` is true."""
-
-    state: TaskState
-    over: bool
-    result: Any = None
-    error: dict[Literal["kind", "detail"], str] | None = None

@@ -19,7 +19,15 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from celery_app.errors import AgentSystemError, PermissionDenied, UnknownTask
+from celery_app.errors import (
+    AgentSystemError,
+    PermissionDenied,
+    UnknownAlert,
+    UnknownArtifact,
+    UnknownDocument,
+    UnknownProject,
+    UnknownTask,
+)
 from celery_app.redaction import redacted
 from celery_app.security.guard import TokenRefused
 from workflows.errors import IllegalTransition, InvalidWorkflow
@@ -31,11 +39,12 @@ logger = logging.getLogger(__name__)
 
 MEDIA = "application/problem+json"
 
+_UNKNOWN = (UnknownAlert, UnknownArtifact, UnknownDocument, UnknownProject, UnknownTask)
 #: The first that an error is an instance of decides; else its exit code does.
 _BY_KIND: tuple[tuple[type[AgentSystemError], int], ...] = (
     (TokenRefused, 401),
     (PermissionDenied, 403),
-    (UnknownTask, 404),
+    *((unknown, 404) for unknown in _UNKNOWN),
     (IllegalTransition, 409),
 )
 _BY_EXIT_CODE = {2: 422, 3: 403, 4: 503}

@@ -15,7 +15,7 @@ from uvicorn.supervisors import Multiprocess
 
 from celery_app import celery
 from celery_app.api.app import make_app
-from celery_app.redaction import guard_logs
+from celery_app.observe.log_setup import start_logging
 
 __all__ = ["app", "serve"]
 
@@ -49,9 +49,7 @@ def serve(host: str | None = None, port: int | None = None) -> None:
 
 def app() -> FastAPI:
     """Return the application of one process."""
-    guard_logs()
-    said = celery.settings.monitoring.logging
-    logging.basicConfig(level=said.level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    start_logging()
     # Each call of a library would be a line of its own.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     _allow_many_streams()

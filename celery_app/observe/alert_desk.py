@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from celery_app.celery import database, guard
-from celery_app.errors import ConfigurationError
+from celery_app.errors import UnknownAlert
 from celery_app.observe.jobs import alert_file, outbox
 from celery_app.security.guard import Guard
 from celery_app.store.alert_look import Alert
@@ -26,10 +26,12 @@ class AlertDesk:
         self._permissions = permissions or guard()
         self._store = AlertStore(database)
 
-    def alerts(self, *, open_only: bool = True, limit: int = 50) -> list[Alert]:
-        """Return alerts, newest first."""
+    def alerts(
+        self, *, open_only: bool = True, limit: int = 50, before: int | None = None
+    ) -> list[Alert]:
+        """Return alerts, newest first; with `before` those that are older than the one of that number."""
         self._may_read()
-        return self._store.newest(open_only=open_only, limit=limit)
+        return self._store.newest(open_only=open_only, limit=limit, before=before)
 
     def rules(self) -> list[dict[str, Any]]:
         """Return the rules in force."""
@@ -40,11 +42,11 @@ class AlertDesk:
         """Close an alert; what makes it opens another one when it happens again.
 
         Raises:
-            ConfigurationError: No alert of that number is firing.
+            UnknownAlert: No alert of that number is firing.
         """
         self._may_change()
         if not self._store.resolve(number, self._permissions.name):
-            raise ConfigurationError(
+            raise UnknownAlert(
                 f"no alert {number} is firing; `ai-agent alerts` shows those that are"
             )
 
@@ -68,11 +70,11 @@ class AlertDesk:
         """End a silence; who is still to be told is told then.
 
         Raises:
-            ConfigurationError: There is none of that number.
+            UnknownAlert: There is none of that number.
         """
         self._may_change()
         if not self._store.end_silence(number):
-            raise ConfigurationError(
+            raise UnknownAlert(
                 f"there is no silence {number}; `ai-agent alerts silences` shows those there are"
             )
 

@@ -29,14 +29,16 @@ class LogReader:
         self._permissions = permissions or guard()
         self._store = store or logs
 
-    def find(self, wanted: LogFilter, limit: int = 100) -> list[StoredEvent]:
-        """Return the newest events that are wanted, oldest first.
+    def find(
+        self, wanted: LogFilter, limit: int = 100, before: int | None = None
+    ) -> list[StoredEvent]:
+        """Return the newest events that are wanted, or the last ones before an id; oldest first.
 
         Raises:
             PermissionDenied: Whoever asks may not read the log.
         """
         self._permissions.require("system.read", "system:logs")
-        return self._store.find(wanted, limit=limit)
+        return self._store.find(wanted, limit=limit, before=before)
 
     def follow(self, wanted: LogFilter, limit: int = 10) -> Iterator[StoredEvent]:
         """Yield the newest events that are wanted, and each further one as it is written; without an end.

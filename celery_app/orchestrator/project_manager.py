@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from uuid import UUID, uuid4
 
 from agents.model import ChatModel
@@ -29,14 +29,11 @@ from celery_app.store.projects import Listed
 from celery_app.worker.binding import chat_model
 from workflows.artifact import ArtifactType, ProjectArtifact
 from workflows.errors import InvalidProject
-from workflows.plan import Plan
 from workflows.project import Project, ProjectBudget, ProjectSpec
-from workflows.project_plan import ProjectPlan
+from workflows.project_plan import OnGoal, ProjectPlan
 from workflows.task import Task
 
-__all__ = ["OnGoal", "ProjectManager", "ProjectView"]
-
-OnGoal = Callable[[str, Plan], None]
+__all__ = ["ProjectManager", "ProjectView"]
 
 _figures = ProjectFigures(database)
 

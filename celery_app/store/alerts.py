@@ -52,14 +52,19 @@ class AlertStore:
 
         return self.database.transaction(guarded)
 
-    def newest(self, *, open_only: bool = False, limit: int = 50) -> list[Alert]:
-        """Return alerts, newest first."""
+    def newest(
+        self, *, open_only: bool = False, limit: int = 50, before: int | None = None
+    ) -> list[Alert]:
+        """Return alerts, newest first; with `before` those that are older than the one of that number."""
         return alerts_of(
             self.database.rows(
                 f"""
-                SELECT * FROM alert {"WHERE resolved_at IS NULL" if open_only else ""}
+                SELECT * FROM alert
+                 WHERE (CAST(:before AS bigint) IS NULL OR id < :before)
+                   {"AND resolved_at IS NULL" if open_only else ""}
                  ORDER BY id DESC LIMIT :limit
                 """,
+                before=before,
                 limit=limit,
             ),
             self.database.vault,

@@ -134,18 +134,25 @@ class LogStore:
         self._writer.close()
 
     def find(
-        self, wanted: LogFilter | None = None, *, limit: int = 100, after: int | None = None
+        self,
+        wanted: LogFilter | None = None,
+        *,
+        limit: int = 100,
+        after: int | None = None,
+        before: int | None = None,
     ) -> list[StoredEvent]:
-        """Return events in their order: the newest ones, or the next ones after an id."""
+        """Return events in their order: the newest ones, the last before an id, or the next after one."""
         self.flush(_OWN_WORDS)
         conditions, values = (wanted or LogFilter()).conditions
         rows = self.database.rows(
             f"""
-            SELECT * FROM log WHERE {conditions} AND id > :after
+            SELECT * FROM log
+             WHERE {conditions} AND id > :after AND (CAST(:before AS bigint) IS NULL OR id < :before)
              ORDER BY id {"DESC" if after is None else ""} LIMIT :limit
             """,
             **values,
             after=after or 0,
+            before=before,
             limit=limit,
         )
         found = [stored_event(row, self.database.vault) for row in rows]

@@ -1,4 +1,4 @@
-"""Tasks and runs in pages, the newest first.
+"""Tasks, runs and what has numbers in pages, the newest first.
 
 Invariant: whoever follows `next` from the first page sees each entry that was there at the beginning once,
 whatever is handed in meanwhile.
@@ -21,7 +21,7 @@ from celery_app.store.tasks import RECORD, TaskStore
 from workflows.errors import InvalidInputs
 from workflows.task import SecurityLevel
 
-__all__ = ["Page", "PageStore", "TaskFilter"]
+__all__ = ["Page", "PageStore", "TaskFilter", "numbered"]
 
 _BEHIND = """
     (CAST(:at AS timestamptz) IS NULL OR (t.created_at, t.id) < (CAST(:at AS timestamptz), :id))
@@ -117,6 +117,12 @@ class PageStore:
             "finished_at": iso(row.finished_at),
             "error": error.get("message"),
         }
+
+
+def numbered(items: list[dict[str, Any]], limit: int) -> Page:
+    """Return a page of documents that have a number as `id`; of them one more was read than it may have."""
+    more = len(items) > limit
+    return Page(items[:limit], str(items[limit - 1]["id"]) if more else None)
 
 
 def _page(rows: Any, limit: int, items: list[dict[str, Any]]) -> Page:

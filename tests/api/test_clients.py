@@ -21,6 +21,8 @@ from celery_app.errors import (
     ServiceUnavailable,
     TaskCancelled,
     TaskFailed,
+    UnknownArtifact,
+    UnknownProject,
     UnknownTask,
     WaitTimeout,
 )
@@ -28,10 +30,18 @@ from celery_app.handles import RunHandle, TaskHandle
 from celery_app.local_desk import LocalDesk
 from celery_app.project_handle import ProjectHandle
 from celery_app.remote_desk import RemoteDesk
+from tests.api.conftest import project_wish
 from tests.api.serving import Served
 from tests.worker_process import WorkerProcess
 from workflows.definitions import load
-from workflows.errors import IllegalTransition, InvalidInputs, InvalidTask, InvalidWorkflow
+from workflows.errors import (
+    IllegalTransition,
+    InvalidInputs,
+    InvalidProject,
+    InvalidTask,
+    InvalidWorkflow,
+)
+from workflows.project import ProjectSpec
 
 GREET = (
     "name: greet\ninputs: {who: {type: string, default: you}}\nsteps:\n"
@@ -154,7 +164,54 @@ def test_events_start_what_waits_for_them(either: Client) -> None:
     triggers.forget([f"waits-{event}"])
 
 
-def errors(client: Client) -> dict[str, tuple[type[Exception], Callable[[], object]]]:
+def test_a_project_is_the_same_here_and_there(
+    client: Client, remote: Client, tmp_path: Path
+) -> None:
+    wish = project_wish(f"pets-{uuid4().hex[:8]}")
+    spec = ProjectSpec.model_validate(wish["project"])
+    told: list[str] = []
+    there = remote.create_project(spec, wish["inputs"], lambda goal, _: told.append(goal))
+    assert told == ["facts", "report"]
+    here = client.project(there.name)
+    assert _besides_time(there.document()) == _besides_time(here.document())
+    assert _besides_time(there.get().as_json()) == _besides_time(here.get().as_json())
+    assert there.get().spec == spec
+    assert there.timeline.critical_path == here.timeline.critical_path
+    assert remote.projects() == client.projects()
+    later = spec.goals[1].model_copy(update={"description": "Write a letter about pets"})
+    remote.change_project(
+        spec.model_copy(update={"goals": [spec.goals[0], later]}), None, lambda g, _: told.append(g)
+    )
+    assert told == ["facts", "report", "report"]
+    assert here.get().goals[1].description == later.description
+    _artifacts_are_the_same(here, there, tmp_path)
+    with pytest.raises(IllegalTransition, match="waits for nobody"):
+        there.accept("facts")
+    run = there.run(["facts"])
+    with pytest.raises(IllegalTransition, match="is being worked on"):
+        there.run(["facts"])
+    run.cancel()
+
+
+def _besides_time(document: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what is another one at each look: the plan, as if it began now."""
+    return {name: value for name, value in document.items() if name != "timeline"}
+
+
+def _artifacts_are_the_same(here: ProjectHandle, there: ProjectHandle, folder: Path) -> None:
+    path = folder / "a b.bin"
+    path.write_bytes(b"\x00\xff")
+    for name in ("plan/a b.bin", None):
+        kept = there.add_artifact(path, name)
+        assert (kept.name, str(kept.type)) == (name or "a b.bin", "file")
+        assert there.artifact(kept.name) == here.artifact(kept.name) == path.read_bytes()
+    path.write_bytes(b"")
+    there.add_artifact(path)
+    assert here.artifact(path.name) == there.artifact(path.name) == b""
+    assert there.artifacts() == here.artifacts()
+
+
+def errors(client: Client, project: str) -> dict[str, tuple[type[Exception], Callable[[], object]]]:
     failing = client.submit_graph([{"task": "chore.fail", "args": ["boo"]}])
     slow = client.submit_graph([{"task": "chore.sleep", "args": [60]}])
     gone = client.submit_graph([{"task": "chore.sleep", "args": [60]}])
@@ -173,12 +230,23 @@ def errors(client: Client) -> dict[str, tuple[type[Exception], Callable[[], obje
         "unknown task": (InvalidTask, lambda: client.submit_graph([{"task": "no.such"}])),
         "not over": (IllegalTransition, lambda: client.start_workflow(load(GREET)).resume()),
         "no budget": (InvalidTask, lambda: slow.give(tokens=1)),
+        "no such project": (UnknownProject, lambda: client.project("no-such").get()),
+        "no such project to run": (UnknownProject, lambda: client.project("no-such").run()),
+        "no such artifact": (UnknownArtifact, lambda: client.project(project).artifact("no/such")),
+        "no such goal": (InvalidProject, lambda: client.project(project).accept("no-such")),
+        "a name that is taken": (
+            InvalidProject,
+            lambda: client.create_project(
+                ProjectSpec.model_validate(project_wish(project)["project"]),
+                project_wish(project)["inputs"],
+            ),
+        ),
         "no project": (InvalidTask, lambda: client.project_budget(f"p-{uuid4()}")),
     }
 
 
-def test_the_same_errors_are_raised(client: Client, remote: Client) -> None:
-    here, there = errors(client), errors(remote)
+def test_the_same_errors_are_raised(client: Client, remote: Client, project: str) -> None:
+    here, there = errors(client, project), errors(remote, project)
     for name in here:
         told = []
         for kind, work in (here[name], there[name]):

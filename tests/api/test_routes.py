@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import uuid4
@@ -15,6 +16,7 @@ from celery_app.api.routes import EVENTS, PUBLIC, ROUTES, Address
 from celery_app.client import Client
 from celery_app.handles import RunHandle, TaskHandle
 from celery_app.orchestrator.triggers import Triggers
+from tests.api.conftest import project_wish
 from tests.api.serving import Served
 from workflows.definitions import load
 
@@ -47,9 +49,8 @@ def run(client: Client) -> Iterator[RunHandle]:
 
 @pytest.fixture(scope="module")
 def registered(client: Client) -> str:
-    """A workflow that may have triggers, and a project with a budget."""
+    """A workflow that may have triggers."""
     client.register_workflow(load(asks("registered")))
-    client.set_project_budget("bees", tokens=10)
     return "registered"
 
 
@@ -71,6 +72,10 @@ BODIES: dict[str, Callable[[], Any]] = {
     "POST /runs/{run_id}/steps/{step}/reject": dict,
     "POST /events/{name}": lambda: {"payload": 1},
     "PUT /projects/{project}/budget": lambda: {"tokens": 1000},
+    "POST /projects": lambda: project_wish(f"p-{uuid4().hex[:8]}"),
+    "POST /projects/{project}/runs": dict,
+    "POST /documents/{project}/{type}/restore": lambda: {"version": 1},
+    "POST /alerts/silences": lambda: {"rule": "errors", "seconds": 60},
     "POST /tokens": lambda: {"name": f"t-{uuid4().hex[:8]}"},
 }
 #: Where the state of what is there does not allow it, or what is sent is refused on purpose.
@@ -80,6 +85,9 @@ OTHERWISE = {
     "POST /runs/{run_id}/resume": 409,
     "POST /runs/{run_id}/steps/{step}/approve": 409,
     "POST /runs/{run_id}/steps/{step}/reject": 409,
+    "POST /projects/{project}/goals/{goal}/accept": 409,
+    "POST /alerts/{alert}/resolve": 404,
+    "POST /alerts/notifiers/{notifier}/test": 422,
     "DELETE /tokens/{name}": 422,
 }
 QUERIES = {
@@ -99,6 +107,10 @@ def ask(
     asking: httpx.Client, address: Address, filled: dict[str, str], **headers: str
 ) -> httpx.Response:
     body = BODIES.get(key(address), lambda: None)()
+    if key(address) == "PUT /projects/{project}":
+        body = project_wish(filled["project"])
+    if key(address) == "POST /documents":
+        body = {"project": filled["project"], "type": "overview"}
     path = address.path.format(**filled)
     params = QUERIES.get(path)
     if address.path == "/events":
@@ -110,10 +122,14 @@ def ask(
 
 
 @pytest.fixture
-def filled(task: TaskHandle, run: RunHandle, trigger_id: str) -> dict[str, str]:
+def filled(
+    client: Client, task: TaskHandle, run: RunHandle, trigger_id: str, written: str, silence: int
+) -> dict[str, str]:
+    client.set_project_budget(written, tokens=10)
     return {
         "task_id": str(task.id), "run_id": str(run.id), "name": "triage", "step": "ask",
-        "trigger_id": trigger_id, "project": "bees",
+        "trigger_id": trigger_id, "project": written, "goal": "facts", "artifact": "in/notes.md",
+        "type": "readme", "alert": str(2**40), "silence": str(silence), "notifier": "nobody",
     }  # fmt: skip
 
 
@@ -174,8 +190,8 @@ def test_somebody_who_may_not_is_denied(
 def test_nobody_is_turned_away(
     asking: httpx.Client, address: Address, headers: dict[str, str]
 ) -> None:
-    names = ("task_id", "run_id", "name", "step", "trigger_id", "project")
-    filled = {name: str(uuid4()) for name in names}
+    names = re.findall(r"{(\w+)}", address.path)
+    filled = {name: str(uuid4()) for name in ("project", *names)}
     response = ask(asking, address, filled, **headers)
     assert response.status_code == 401, response.text
     assert response.headers["www-authenticate"] == "Bearer"
@@ -185,7 +201,7 @@ def test_nobody_is_turned_away(
 def test_no_address_is_left_out(served: Served) -> None:
     known = {(address.method, address.path) for address in (*PUBLIC, *ROUTES)}
     there = {
-        (method, route.path)  # type: ignore[attr-defined]
+        (method, route.path_format)  # type: ignore[attr-defined]
         for route in served.app.routes
         for method in route.methods  # type: ignore[attr-defined]
     }
