@@ -29,6 +29,7 @@ from celery_app.store.projects import Listed
 from celery_app.worker.binding import chat_model
 from workflows.artifact import ArtifactType, ProjectArtifact
 from workflows.errors import InvalidProject
+from workflows.plan import Plan
 from workflows.project import Project, ProjectBudget, ProjectSpec
 from workflows.project_plan import OnGoal, ProjectPlan
 from workflows.task import Task
