@@ -51,7 +51,7 @@ faults-long: setup ## two hundred random faults over mixed graphs (about ten min
 	$(BIN)/python -m tests.faults.campaign --faults 200
 
 fuzz: setup ## bad input at every door, with many more examples than a plain test run tries
-	FUZZ_EXAMPLES=3000 $(BIN)/python -m pytest tests/fuzz --timeout 3600
+	FUZZ_EXAMPLES=3000 $(BIN)/python -m pytest tests/fuzz tests/api/test_fuzz.py --timeout 3600
 
 bench: setup ## our result backend beside Celery's own two (about ten minutes)
 	$(BIN)/python -m benchmarks.backend

@@ -8,21 +8,21 @@ that both meet the same machine. The medians are compared.
 
 from __future__ import annotations
 
-import os
-import statistics
-import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING
 
 import click
 
 from benchmarks.graphs import system, worker
+from benchmarks.sides import Costs, compare, serve
 
 if TYPE_CHECKING:
     from celery_app.client import Client
 
-SIDES = {"sealed": "true", "clear": "false"}
+SIDES = {
+    "sealed": {"AI_AGENT__SECURITY__ENCRYPTION__ENABLED": "true"},
+    "clear": {"AI_AGENT__SECURITY__ENCRYPTION__ENABLED": "false"},
+}
 #: What each task is given and gives back.
 TEXT = "word " * 200
 
@@ -46,41 +46,16 @@ def plain(_: Client, tasks: int) -> None:
 WORK = {"graph tasks": graph, "celery tasks": plain}
 
 
-def serve(tasks: int) -> None:
-    """Be one side: for each line that names a kind of work, do it and print its seconds."""
+def serve_side(tasks: int) -> None:
+    """Be one side."""
     with system() as client, worker():
-        for work in WORK.values():
-            work(client, tasks)
-        print("ready", flush=True)
-        for line in sys.stdin:
+
+        def work(kind: str) -> Costs:
             begun = time.perf_counter()
-            WORK[line.strip()](client, tasks)
-            print(time.perf_counter() - begun, flush=True)
+            WORK[kind](client, tasks)
+            return (time.perf_counter() - begun,)
 
-
-def start(enabled: str, tasks: int) -> subprocess.Popen[str]:
-    """Start one side, and wait until it is warm."""
-    side = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.encryption", "--serve", "--tasks", str(tasks)],
-        env={**os.environ, "AI_AGENT__SECURITY__ENCRYPTION__ENABLED": enabled},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert side.stdout is not None
-    while (line := side.stdout.readline()).strip() != "ready":
-        if not line:
-            sys.exit("a side did not start")
-    return side
-
-
-def ask(side: subprocess.Popen[str], work: str) -> float:
-    """Let one side do a kind of work; return its seconds."""
-    assert side.stdin is not None
-    assert side.stdout is not None
-    side.stdin.write(f"{work}\n")
-    side.stdin.flush()
-    return float(side.stdout.readline())
+        serve(WORK, work)
 
 
 @click.command()
@@ -90,23 +65,15 @@ def ask(side: subprocess.Popen[str], work: str) -> float:
 def main(tasks: int, rounds: int, is_side: bool) -> None:
     """Print what a small task costs, sealed and in clear, and the difference."""
     if is_side:
-        serve(tasks)
+        serve_side(tasks)
         return
-    sides = {name: start(enabled, tasks) for name, enabled in SIDES.items()}
-    for work in WORK:
-        seconds: dict[str, list[float]] = {name: [] for name in sides}
-        for _ in range(rounds):
-            for name, side in sides.items():
-                seconds[name].append(ask(side, work))
-        sealed, clear = (
-            statistics.median(seconds[name]) / tasks * 1000 for name in ("sealed", "clear")
-        )
+    module = "benchmarks.encryption"
+    for kind, medians in compare(module, SIDES, WORK, tasks=tasks, rounds=rounds):
+        (sealed,), (clear,) = medians["sealed"], medians["clear"]
         print(
-            f"{work}: {sealed:.2f} ms sealed, {clear:.2f} ms in clear: {sealed / clear - 1:+.1%} "
-            f"(medians of {rounds} rounds of {tasks})"
+            f"{kind}: {sealed * 1000:.2f} ms sealed, {clear * 1000:.2f} ms in clear: "
+            f"{sealed / clear - 1:+.1%} (medians of {rounds} rounds of {tasks})"
         )
-    for side in sides.values():
-        side.communicate()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 import os
-import statistics
 import subprocess
 import sys
 import time
@@ -25,6 +24,7 @@ import psutil
 from celery import shared_task
 
 from benchmarks.graphs import ROOT, SLOTS, system
+from benchmarks.sides import Costs, compare, serve
 
 if TYPE_CHECKING:
     from celery_app.client import Client
@@ -36,8 +36,7 @@ SILENT = {
 SIDES: dict[str, dict[str, str]] = {"logging": {}, "silent": SILENT}
 WORK = {"quiet": "chore.echo", "talking": "bench.say"}
 
-Cost = tuple[float, float]
-"""Seconds by the clock, and of the worker's processors."""
+MEASURES = ("by the clock", "of the processors")
 
 
 @shared_task(name="bench.say")
@@ -70,7 +69,7 @@ def worker() -> Iterator[psutil.Process]:
         process.wait(timeout=60)
 
 
-def measure(client: Client, at: psutil.Process, task: str, tasks: int) -> Cost:
+def measure(client: Client, at: psutil.Process, task: str, tasks: int) -> Costs:
     """Run tasks side by side as one graph; return what that took."""
     before, begun = at.cpu_times(), time.perf_counter()
     given = [{"task": task, "args": [number]} for number in range(tasks)]
@@ -79,40 +78,10 @@ def measure(client: Client, at: psutil.Process, task: str, tasks: int) -> Cost:
     return taken, after.user + after.system - before.user - before.system
 
 
-def serve(tasks: int) -> None:
-    """Be one side: for each line that names a kind of work, do it and print what it took."""
+def serve_side(tasks: int) -> None:
+    """Be one side."""
     with system() as client, worker() as at:
-        for task in WORK.values():
-            measure(client, at, task, tasks)
-        print("ready", flush=True)
-        for line in sys.stdin:
-            print(*measure(client, at, WORK[line.strip()], tasks), flush=True)
-
-
-def start(environment: dict[str, str], tasks: int) -> subprocess.Popen[str]:
-    """Start one side, and wait until it is warm."""
-    side = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.logging", "--serve", "--tasks", str(tasks)],
-        env={**os.environ, **environment},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert side.stdout is not None
-    while (line := side.stdout.readline()).strip() != "ready":
-        if not line:
-            sys.exit("a side did not start")
-    return side
-
-
-def ask(side: subprocess.Popen[str], work: str) -> Cost:
-    """Let one side do a kind of work; return what it took."""
-    assert side.stdin is not None
-    assert side.stdout is not None
-    side.stdin.write(f"{work}\n")
-    side.stdin.flush()
-    clock, busy = side.stdout.readline().split()
-    return float(clock), float(busy)
+        serve(WORK, lambda kind: measure(client, at, WORK[kind], tasks))
 
 
 @click.command()
@@ -122,25 +91,16 @@ def ask(side: subprocess.Popen[str], work: str) -> Cost:
 def main(tasks: int, rounds: int, is_side: bool) -> None:
     """Print what a small task costs with logging and without, and the difference."""
     if is_side:
-        serve(tasks)
+        serve_side(tasks)
         return
-    sides = {name: start(environment, tasks) for name, environment in SIDES.items()}
-    for work in WORK:
-        costs: dict[str, list[Cost]] = {name: [] for name in sides}
-        for _ in range(rounds):
-            for name, side in sides.items():
-                costs[name].append(ask(side, work))
-        for which, what in enumerate(("by the clock", "of the processors")):
-            loud, silent = (
-                statistics.median(cost[which] for cost in costs[name]) / tasks * 1000
-                for name in ("logging", "silent")
-            )
+    module = "benchmarks.logging"
+    for kind, medians in compare(module, SIDES, WORK, tasks=tasks, rounds=rounds):
+        for what, loud, silent in zip(MEASURES, medians["logging"], medians["silent"], strict=True):
             print(
-                f"{work} tasks, {what}: {loud:.2f} ms with logging, {silent:.2f} ms without: "
-                f"{loud / silent - 1:+.1%} (medians of {rounds} rounds of {tasks})"
+                f"{kind} tasks, {what}: {loud * 1000:.2f} ms with logging, "
+                f"{silent * 1000:.2f} ms without: {loud / silent - 1:+.1%} "
+                f"(medians of {rounds} rounds of {tasks})"
             )
-    for side in sides.values():
-        side.communicate()
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from celery_app.aio import AsyncClient
     from celery_app.celery import app
     from celery_app.client import Client
     from celery_app.handles import RunHandle, TaskHandle
@@ -34,6 +35,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "app": "celery_app.celery",
+    "AsyncClient": "celery_app.aio",
     "Client": "celery_app.client",
     "TaskHandle": "celery_app.handles",
     "RunHandle": "celery_app.handles",
@@ -67,6 +69,7 @@ _HOMES = {
 __all__ = [
     "AgentMetrics",
     "AgentTestFramework",
+    "AsyncClient",
     "BaseCollector",
     "Client",
     "DocumentationManager",

@@ -210,7 +210,12 @@ def guard(token: str | None = None) -> Guard:
     Without a token the one of the environment counts (``AI_AGENT_TOKEN``), if there is one.
     """
     token = token or os.environ.get("AI_AGENT_TOKEN")
-    return Guard(access.holder(token), policy(), access.record) if token else guard_of(local_user())
+    return Guard(access.holder(token), policy(), access.record) if token else guard_of_user()
+
+
+def guard_of_user() -> Guard:
+    """Return the guard for the user of this process, whatever token there is."""
+    return guard_of(local_user())
 
 
 def guard_of(subject: str) -> Guard:

@@ -1,4 +1,4 @@
-"""`Client`: what a Python program uses to hand in work.
+"""`Client`: what a Python program uses to hand in work, to the servers that it reaches or over HTTP.
 
 Invariant: a client keeps nothing. What it gives are handles, which any other process can make too.
 """
@@ -6,30 +6,17 @@ Invariant: a client keeps nothing. What it gives are handles, which any other pr
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from agents.presence import check_presence
-from celery_app.celery import agent_manager, database, guard, prepare
-from celery_app.handles import RunHandle, TaskHandle
-from celery_app.orchestrator import budgets
-from celery_app.orchestrator.documentation_manager import DocumentationManager
-from celery_app.orchestrator.project_manager import OnGoal, ProjectManager
-from celery_app.orchestrator.task_manager import TaskManager
-from celery_app.orchestrator.triggers import Triggers
-from celery_app.orchestrator.workflow_engine import WorkflowEngine
-from celery_app.orchestrator.workflow_files import WorkflowFiles
-from celery_app.project_handle import ProjectHandle, read_project
-from celery_app.stack.profile import current_settings
+from celery_app.desk import Desk
+from celery_app.errors import ConfigurationError
+from celery_app.handles import RunHandle, TaskHandle, local_desk, remote_desk
+from celery_app.project_handle import ProjectHandle, project_of
 from celery_app.store.budgets import Budget
-from celery_app.store.journal import JournalStore
-from celery_app.store.projects import Listed
-from celery_app.worker.binding import chat_model
 from workflows.errors import InvalidTask
-from workflows.plan import UNMEASURED
 from workflows.project import ProjectSpec
 from workflows.task import (
     Priority,
@@ -39,32 +26,44 @@ from workflows.task import (
     TaskInput,
     TaskType,
 )
-from workflows.task_input import read_input
+from workflows.task_input import as_input
 from workflows.workflow import Workflow
+
+if TYPE_CHECKING:
+    from celery_app.local_desk import LocalDesk
+    from celery_app.orchestrator.documentation_manager import DocumentationManager
+    from celery_app.orchestrator.project_manager import OnGoal
+    from celery_app.security.guard import Guard
+    from celery_app.store.projects import Listed
 
 
 class Client:
-    """Hands in work. Uses the configured servers, or starts the embedded ones. `documents` writes documents.
+    """Hands in work. Uses the configured servers, or starts the embedded ones; with `url` asks an API.
 
     Args:
         token: Who asks, as `ai-agent token create` printed it; by default the one in AI_AGENT_TOKEN, or
             else the user of this process. What they may do the policy says; each method raises
             `PermissionDenied` where they may not.
+        url: Of the HTTP API, such as `http://localhost:8000`. All methods do the same over HTTP, and this
+            process needs no settings, keys or servers of the system.
 
     Raises:
         ConfigurationError: The settings are wrong.
         ServiceUnavailable: A configured server does not answer.
     """
 
-    def __init__(self, token: str | None = None) -> None:
-        prepare()
-        self.permissions = guard(token)
-        self._manager = TaskManager(permissions=self.permissions)
-        self._files = WorkflowFiles()
-        self._engine = WorkflowEngine(self._files, self.permissions)
-        self.documents = DocumentationManager(self.permissions)
-        self._projects = ProjectManager(self.permissions)
-        self._triggers = Triggers(self._files, permissions=self.permissions)
+    def __init__(self, token: str | None = None, *, url: str | None = None) -> None:
+        self.desk: Desk = local_desk(token) if url is None else remote_desk(url, token)
+
+    @property
+    def permissions(self) -> Guard:
+        """What says who may do what. Over HTTP the server has it."""
+        return self._here.permissions
+
+    @property
+    def documents(self) -> DocumentationManager:
+        """What writes documents and knows their versions. Only where the servers themselves are reached."""
+        return self._here.documents
 
     def submit(
         self,
@@ -120,7 +119,7 @@ class Client:
                 "dependencies": list(dependencies),
                 "deadline": deadline,
                 "required_capabilities": list(capabilities),
-                "inputs": [_as_input(given) for given in inputs],
+                "inputs": [as_input(given) for given in inputs],
                 "plan": plan,
                 "idempotency_key": idempotency_key,
                 "timeout": timeout,
@@ -146,14 +145,9 @@ class Client:
             InvalidTask: Something is wrong with the job.
             AgentError: The model does not answer.
         """
-        given = [_as_input(one) for one in inputs]
+        given = [as_input(one) for one in inputs]
         task = _validated({"description": description, "inputs": given, "plan": True}, "task")
-        self.permissions.require("task.submit", "agent:planner")
-        plan = agent_manager().planner.plan_task_breakdown(
-            task, roster=agent_manager().profiles, model=chat_model()
-        )
-        price = plan.price(JournalStore(database).estimates(), otherwise=UNMEASURED)
-        return {**plan.model_dump(mode="json"), "price": {**asdict(price), "tokens": price.tokens}}
+        return self.desk.plan(task)
 
     def submit_graph(
         self,
@@ -199,13 +193,11 @@ class Client:
         seconds: float | None = None,
     ) -> None:
         """Set what all tasks of a project together may use up; None is no limit."""
-        self.permissions.require("budget.change", f"project:{project}")
-        budgets.set_limits(f"project:{project}", tokens=tokens, calls=calls, seconds=seconds)
+        self.desk.set_project_budget(project, tokens=tokens, calls=calls, seconds=seconds)
 
     def project_budget(self, project: str) -> Budget:
         """Return what the tasks of a project have used up, and what they may."""
-        self.permissions.require("project.read", f"project:{project}")
-        return budgets.standing(f"project:{project}")
+        return self.desk.project_budget(project)
 
     def create_project(
         self,
@@ -220,8 +212,8 @@ class Client:
             inputs: The texts of its inputs by name, unless they are files.
             on_goal: Is told of each goal that has just been planned.
         """
-        found, texts = (spec, inputs or {}) if isinstance(spec, ProjectSpec) else read_project(spec)
-        return ProjectHandle(self._projects.create(found, texts, on_goal).name, self._projects)
+        found, texts = project_of(spec, inputs)
+        return self.project(self._here.projects.create(found, texts, on_goal).name)
 
     def change_project(
         self,
@@ -230,16 +222,16 @@ class Client:
         on_goal: OnGoal | None = None,
     ) -> ProjectHandle:
         """Change a project and plan again what that touches; see `create_project`."""
-        found, texts = (spec, inputs or {}) if isinstance(spec, ProjectSpec) else read_project(spec)
-        return ProjectHandle(self._projects.change(found, texts, on_goal).name, self._projects)
+        found, texts = project_of(spec, inputs)
+        return self.project(self._here.projects.change(found, texts, on_goal).name)
 
     def project(self, name: str) -> ProjectHandle:
         """Return the handle of a project that was created before, here or elsewhere."""
-        return ProjectHandle(name, self._projects)
+        return ProjectHandle(name, self._here)
 
     def projects(self) -> list[Listed]:
         """Return all projects in short, the newest first."""
-        return self._projects.newest()
+        return self._here.projects.newest()
 
     def check_models(self) -> None:
         """Make sure that the models of the roster are to be had, before somebody waits for them.
@@ -248,8 +240,7 @@ class Client:
             ModelUnreachable: No model server answers.
             ModelMissing: Those that answer lack a model.
         """
-        for model in sorted({profile.model for profile in agent_manager().profiles}):
-            check_presence(current_settings().ollama_hosts, model)
+        self.desk.check_models()
 
     def run_workflow(self, name: str, /, **inputs: Any) -> RunHandle:
         """Start the workflow of that name, see `start_workflow`."""
@@ -279,16 +270,15 @@ class Client:
             InvalidWorkflow: It has mistakes; all of them are told, and nothing was started.
             InvalidInputs: The inputs do not fit; nothing was started.
         """
-        found = self._workflow(workflow)
-        run = self._engine.start(
-            found,
+        run = self.desk.start(
+            workflow,
             inputs or {},
             run_id=run_id,
             project=project,
             priority=priority,
             resources=resources,
         )
-        return RunHandle(run, self._engine)
+        return RunHandle(run, self.desk)
 
     def register_workflow(self, workflow: Workflow | Path | str) -> None:
         """Put the triggers of a workflow in force; beat does so by itself for the workflow files.
@@ -296,7 +286,7 @@ class Client:
         Raises:
             InvalidWorkflow: It has mistakes; all of them are told.
         """
-        self._triggers.register(self._workflow(workflow), self._files.named)
+        self.desk.register(workflow)
 
     def emit(self, event: str, payload: Any = None, *, key: str | None = None) -> list[RunHandle]:
         """Tell that an event has happened; start every workflow with a trigger for it.
@@ -306,32 +296,45 @@ class Client:
             payload: What is known of it; in the trigger's `with` it is `run.event`.
             key: Telling of an event twice under one key starts each workflow once.
         """
-        started = self._triggers.emit(event, payload, key)
-        return [RunHandle(run_id, self._engine) for run_id in started]
+        return [RunHandle(run_id, self.desk) for run_id in self.desk.emit(event, payload, key)]
 
     def runs(self, workflow: str | None = None, limit: int = 20) -> list[dict[str, Any]]:
         """Return the runs that were started last, newest first: of one workflow, or of all."""
-        return self._engine.newest(workflow, limit)
+        return self.desk.runs(workflow, limit)
+
+    def workflows(self) -> list[Workflow]:
+        """Return the workflows that there are files of; those with mistakes are left out."""
+        return self.desk.workflows()
 
     def read_workflow(self, path: Path) -> Workflow:
         """Return the workflow of a file. Raises `InvalidWorkflow` with all that is wrong with it."""
-        return self._files.read(path)
+        return self.desk.read_workflow(path)
 
     def run(self, run_id: UUID | str) -> RunHandle:
         """Return the handle of a run that was started before, here or elsewhere."""
-        return RunHandle(run_id, self._engine)
+        return RunHandle(run_id, self.desk)
 
     def task(self, task_id: UUID | str) -> TaskHandle:
         """Return the handle of a task that was handed in before, here or elsewhere."""
-        return TaskHandle(task_id, self._manager)
+        return TaskHandle(task_id, self.desk)
 
-    def _workflow(self, given: Workflow | Path | str) -> Workflow:
-        if isinstance(given, Workflow):
-            return given
-        return self._files.read(given) if isinstance(given, Path) else self._files.named(given)
+    def tasks(self, state: str | None = None, limit: int = 20) -> list[dict[str, Any]]:
+        """Return the documents of the tasks that were handed in last (no subtasks), newest first."""
+        return self.desk.tasks(state, limit)
+
+    @property
+    def _here(self) -> LocalDesk:
+        """The desk of this process, for what is not asked for over HTTP."""
+        from celery_app.local_desk import LocalDesk
+
+        if not isinstance(self.desk, LocalDesk):
+            raise ConfigurationError(
+                "only a client that reaches the servers itself has this: make one without url"
+            )
+        return self.desk
 
     def _submit(self, fields: dict[str, Any]) -> TaskHandle:
-        return TaskHandle(self._manager.submit(_validated(fields, "task")), self._manager)
+        return TaskHandle(self.desk.submit(_validated(fields, "task")), self.desk)
 
 
 def _validated(given: Task | Mapping[str, Any], place: str) -> Task:
@@ -342,7 +345,3 @@ def _validated(given: Task | Mapping[str, Any], place: str) -> Task:
     except InvalidTask as error:
         words = str(error).removeprefix("the task is refused: ")
         raise InvalidTask(f"{place}: {words}") from error
-
-
-def _as_input(given: TaskInput | Path | str) -> TaskInput:
-    return given if isinstance(given, TaskInput) else read_input(Path(given))

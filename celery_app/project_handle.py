@@ -5,14 +5,13 @@ Invariant: a handle is a name. Another process can make the same handle.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery_app.handles import TaskHandle
 from celery_app.orchestrator.project_artifacts import ProjectArtifacts
-from celery_app.orchestrator.project_manager import ProjectManager
 from workflows.artifact import ProjectArtifact
 from workflows.errors import InvalidProject
 from workflows.project import Project, ProjectSpec
@@ -21,7 +20,10 @@ from workflows.task_input import read_input
 from workflows.text_file import read_text
 from workflows.timeline import Timeline
 
-__all__ = ["ProjectHandle", "read_project"]
+if TYPE_CHECKING:
+    from celery_app.local_desk import LocalDesk
+
+__all__ = ["ProjectHandle", "project_of", "read_project"]
 
 
 class ProjectHandle:
@@ -29,13 +31,14 @@ class ProjectHandle:
 
     Args:
         name: Its name, or its id.
-        manager: What it is asked of.
+        desk: Who is asked about it.
     """
 
-    def __init__(self, name: str, manager: ProjectManager) -> None:
+    def __init__(self, name: str, desk: LocalDesk) -> None:
         self.name = name
-        self._manager = manager
-        self._artifacts = ProjectArtifacts(manager.permissions)
+        self._desk = desk
+        self._manager = desk.projects
+        self._artifacts = ProjectArtifacts(desk.permissions)
 
     def __repr__(self) -> str:
         return f"ProjectHandle({self.name!r})"
@@ -65,7 +68,7 @@ class ProjectHandle:
             InvalidProject: It has no plan, or nothing is left to do.
             IllegalTransition: A run works on one of the goals already.
         """
-        return TaskHandle(self._manager.run(self.name, goals), self._manager.task_manager)
+        return TaskHandle(self._manager.run(self.name, goals), self._desk)
 
     def accept(self, goal: str) -> None:
         """Accept the result of a goal that only people can judge. Raises `IllegalTransition`."""
@@ -90,6 +93,13 @@ class ProjectHandle:
         except OSError as error:
             raise InvalidProject(f"{path} cannot be read: {error.strerror}") from error
         return self._artifacts.add(self.name, name or path.name, content, path.name)
+
+
+def project_of(
+    given: ProjectSpec | Path, inputs: Mapping[str, str] | None
+) -> tuple[ProjectSpec, dict[str, str]]:
+    """Return a project and the texts of its inputs; those of a file stand beside it, see `read_project`."""
+    return (given, dict(inputs or {})) if isinstance(given, ProjectSpec) else read_project(given)
 
 
 def read_project(path: Path) -> tuple[ProjectSpec, dict[str, str]]:

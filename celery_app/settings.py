@@ -14,6 +14,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError
 
 from celery_app import urls
+from celery_app.api_section import Api
 from celery_app.errors import ConfigurationError
 from celery_app.monitoring_settings import Monitoring
 from celery_app.refusals import refusal
@@ -60,6 +61,7 @@ class SystemSettings(Section):
     recovery: Recovery = Recovery()
     tools: Tools = Tools()
     artifacts: Artifacts = Artifacts()
+    api: Api = Api()
     agents_file: FilePath | None = None
     workflows_dir: FilePath | None = None
     webhooks: dict[str, Protected] = Field(default={})

@@ -8,7 +8,7 @@ from workflows.errors import InvalidTask
 from workflows.task import TaskInput
 from workflows.text_file import read_text
 
-__all__ = ["read_input"]
+__all__ = ["as_input", "read_input"]
 
 
 def read_input(path: Path) -> TaskInput:
@@ -24,3 +24,8 @@ def read_input(path: Path) -> TaskInput:
     if "\0" in text or not text.strip():
         raise InvalidTask(f"input {path} is {'binary' if text else 'empty'}; give a text file")
     return TaskInput(name=path.name, text=text)
+
+
+def as_input(given: TaskInput | Path | str) -> TaskInput:
+    """Return what was given as an input; of a path the file. Raises as `read_input`."""
+    return given if isinstance(given, TaskInput) else read_input(Path(given))

@@ -37,7 +37,7 @@ def ensure_worker() -> None:
         start()
     elif is_embedded():
         note("no worker answers: starting one in the background (`ai-agent down` ends it)")
-        start("--no-flower")
+        start("--no-flower", "--no-api")
     else:
         note("no worker answers, and the work waits for one: start it with `ai-agent worker`")
 

@@ -21,6 +21,7 @@ import click
 
 import celery_app
 from celery_app.cli.alerts import alerts
+from celery_app.cli.api import api
 from celery_app.cli.audit import audit
 from celery_app.cli.completion import completion
 from celery_app.cli.docs import docs
@@ -138,6 +139,7 @@ for _command in (
     status,
     worker,
     beat,
+    api,
     flower,
     task,
     workflow,

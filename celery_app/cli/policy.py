@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from celery_app.cli import options
 
 if TYPE_CHECKING:
-    from celery_app.security.policy import Policy, Request
+    from celery_app.security.policy import Policy
 
 __all__ = ["policy"]
 
@@ -81,7 +81,7 @@ def explain(
     from workflows.task import SecurityLevel
 
     wanted = request(action, resource, capabilities, SecurityLevel(level))
-    told = _explained(_in_force(), subject, wanted)
+    told = _in_force().explain(subject, wanted)
     if as_json:
         from celery_app.cli.screen import print_json
 
@@ -115,20 +115,3 @@ def _in_force() -> Policy:
     from celery_app import celery
 
     return celery.policy()
-
-
-def _explained(policy: Policy, subject: str, wanted: Request) -> dict[str, Any]:
-    decision = policy.decide(subject, wanted)
-    passed_over = []
-    for place, _, why_not in policy.considered(subject, wanted):
-        if why_not is None:
-            break
-        passed_over.append({"rule": place, "why": why_not})
-    return {
-        "allowed": decision.allowed,
-        "rule": decision.rule,
-        "why": decision.why,
-        "subject": subject,
-        "roles": policy.roles_of(subject),
-        "passed_over": passed_over,
-    }

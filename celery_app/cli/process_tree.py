@@ -20,9 +20,16 @@ from celery_app.errors import AgentSystemError
 from celery_app.flower_door import FLOWER_PORT, password_place
 from celery_app.stack.profile import current_settings, embedded_stack, is_embedded
 
-__all__ = ["celery_command", "children", "flower_address", "flower_words", "run_tree"]
+__all__ = [
+    "asked_again",
+    "celery_command",
+    "children",
+    "flower_address",
+    "flower_words",
+    "run_tree",
+]
 
-_COLOURS = {"worker": "cyan", "beat": "magenta", "flower": "yellow", "up": "green"}
+_COLOURS = {"worker": "cyan", "beat": "magenta", "flower": "yellow", "api": "blue", "up": "green"}
 
 
 def celery_command(command: str, *arguments: str) -> list[str]:
@@ -37,8 +44,12 @@ def celery_command(command: str, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "celery", "-A", "celery_app", command, *defaults, *arguments]
 
 
-def children(with_flower: bool, flower_port: int) -> list[Child]:
-    """Return what `up` runs, one line a process."""
+def children(ports: Mapping[str, int | None]) -> list[Child]:
+    """Return what `up` runs, one line a process.
+
+    Args:
+        ports: That of Flower and that of the API, by name; None: it is not wanted.
+    """
     found = [
         # Alone on its broker as a rule: it need not look for neighbours first.
         Child(
@@ -47,11 +58,25 @@ def children(with_flower: bool, flower_port: int) -> list[Child]:
         ),
         Child("beat", celery_command("beat")),
     ]
-    if with_flower and _is_free(flower_port):
-        found.append(Child("flower", celery_command("flower", f"--port={flower_port}")))
-    elif with_flower:
-        _say("up", f"port {flower_port} is taken: no Flower (--flower-port chooses another)")
+    for name, port in ports.items():
+        if port is not None and _is_free(port):
+            found.append(Child(name, _serving(name, port)))
+        elif port is not None:
+            _say("up", f"port {port} is taken: no {name} (--{name}-port chooses another)")
     return found
+
+
+def asked_again(ports: Mapping[str, int | None]) -> list[str]:
+    """Return the options of `up` that ask for these ports."""
+    return [
+        f"--no-{name}" if port is None else f"--{name}-port={port}" for name, port in ports.items()
+    ]
+
+
+def _serving(name: str, port: int) -> list[str]:
+    if name == "flower":
+        return celery_command(name, f"--port={port}")
+    return [sys.executable, "-m", "celery_app", name, f"--port={port}"]
 
 
 def _is_free(port: int) -> bool:

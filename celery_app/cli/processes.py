@@ -15,6 +15,8 @@ from celery_app.cli import options
 
 __all__ = ["beat", "down", "flower", "status", "up", "worker"]
 
+API_PORT = 8000
+
 _PASS_ON = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 
 
@@ -22,23 +24,33 @@ _PASS_ON = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 @click.option("--detach", is_flag=True, help="In the background; return when a worker answers.")
 @click.option("--flower/--no-flower", "with_flower", default=True, help="Run Flower as well.")
 @click.option("--flower-port", type=click.IntRange(1, 65535), default=5555, show_default=True)
+@click.option("--api/--no-api", "with_api", default=True, help="Serve the HTTP API as well.")
+@click.option("--api-port", type=click.IntRange(1, 65535), default=API_PORT, show_default=True)
 @click.option("--in-background", is_flag=True, hidden=True)
-def up(detach: bool, with_flower: bool, flower_port: int, in_background: bool) -> None:
+def up(
+    detach: bool,
+    with_flower: bool,
+    flower_port: int,
+    with_api: bool,
+    api_port: int,
+    in_background: bool,
+) -> None:
     """Run everything until interrupted.
 
-    That is the embedded servers, a worker, beat and Flower.
+    That is the embedded servers, a worker, beat, the HTTP API and Flower.
     With configured services (--config or CONFIG_PATH) only the processes are run. A process that
     ends is started again. The first Ctrl-C lets running tasks end, the second stops at once.
 
     \b
     Examples:
       ai-agent up
-      ai-agent up --detach --no-flower && ai-agent status
+      ai-agent up --detach --no-flower --api-port 8080 && ai-agent status
     """
-    from celery_app.cli.process_tree import children, run_tree
+    from celery_app.cli.process_tree import asked_again, children, run_tree
     from celery_app.cli.record import Record, already_up
     from celery_app.cli.system import note, prepare, this_home
 
+    ports = {"flower": flower_port if with_flower else None, "api": api_port if with_api else None}
     home = this_home()
     record = Record(home)
     standing = record.read()
@@ -48,11 +60,11 @@ def up(detach: bool, with_flower: bool, flower_port: int, in_background: bool) -
         from celery_app.cli.background import start
 
         prepare()
-        start("--flower" if with_flower else "--no-flower", f"--flower-port={flower_port}")
+        start(*asked_again(ports))
         note(f"up in the background: log in {record.log}; `ai-agent down` ends it")
         return
     with record.held(detached=in_background):
-        run_tree(children(with_flower, flower_port), record, detached=in_background)
+        run_tree(children(ports), record, detached=in_background)
 
 
 @click.command()

@@ -180,6 +180,10 @@ class TaskManager:
 
     def newest(self, limit: int = 20, state: str | None = None) -> list[TaskRecord]:
         """Return those of the tasks handed in last that whoever asks may see."""
+        return self.store.newest(limit, state, self.levels())
+
+    def levels(self) -> list[SecurityLevel]:
+        """Return the levels whose tasks whoever asks may see. Raises `PermissionDenied` if there is none."""
         levels = [
             level
             for level in SecurityLevel
@@ -187,7 +191,7 @@ class TaskManager:
         ]
         if not levels:
             self.permissions.require("task.read", "task:*")
-        return self.store.newest(limit, state, levels)
+        return levels
 
     def require(self, action: str, task_id: UUID | str) -> None:
         """Make sure that whoever asks may do this to a task, given how closely its run is kept.

@@ -81,6 +81,10 @@ class WorkflowFiles(Mapping[UUID, Workflow]):
             raise InvalidWorkflow([Problem(str(path), 1, "", f"it {error}")]) from error
         return load(text, str(path), self._known(path.stem))
 
+    def parse(self, text: str, file: str) -> Workflow:
+        """Return the workflow that a text is, which may refer to those of the folder; see `read`."""
+        return load(text, file, self._known(""))
+
     def __getitem__(self, workflow_id: UUID) -> Workflow:
         for workflow in self.readable():
             if workflow.id == workflow_id:

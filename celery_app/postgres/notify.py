@@ -83,6 +83,12 @@ class Listener:
                 self._start()
         self._ring()
 
+    def forget(self, channels: Iterable[str]) -> None:
+        """Hear these channels no longer. Returns at once."""
+        with self._lock:
+            self._wanted.difference_update(channels)
+        self._ring()
+
     def close(self) -> None:
         """Stop the thread and close its connection."""
         with self._lock:
@@ -142,12 +148,14 @@ class Listener:
         idle_looks = 0
         while not (self._closing or self._gives_up(idle_looks)):
             with self._lock:
-                fresh = self._wanted - heard
+                fresh, stale = self._wanted - heard, heard - self._wanted
                 asked, self._asked = self._asked, False
-            if fresh:
+            if fresh or stale:
+                words = [f'LISTEN "{channel}";' for channel in sorted(fresh)]
+                words += [f'UNLISTEN "{channel}";' for channel in sorted(stale)]
                 with connection.cursor() as cursor:
-                    cursor.execute("".join(f'LISTEN "{channel}";' for channel in sorted(fresh)))
-                heard |= fresh
+                    cursor.execute("".join(words))
+                heard = (heard | fresh) - stale
             if resync:
                 self._guarded(self._on_resync)
             elif asked:

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -196,6 +197,19 @@ class Policy:
                 return Decision(rule.effect == "allow", place, told)
         allowed = self._default == "allow"
         return Decision(allowed, None, f"no rule fits, and the default is {self._default}")
+
+    def explain(self, subject: str, wanted: Request) -> dict[str, Any]:
+        """Return the decision as a document, with the rules before it and why they do not fit."""
+        decision = self.decide(subject, wanted)
+        before = takewhile(lambda each: each[2] is not None, self.considered(subject, wanted))
+        return {
+            "allowed": decision.allowed,
+            "rule": decision.rule,
+            "why": decision.why,
+            "subject": subject,
+            "roles": self.roles_of(subject),
+            "passed_over": [{"rule": place, "why": why} for place, _, why in before],
+        }
 
     def considered(self, subject: str, request: Request) -> Iterator[tuple[str, Rule, str | None]]:
         """Yield the rules in their order: place, rule, and why it does not fit (None if it does)."""

@@ -22,6 +22,7 @@ def event_document(row: Any) -> dict[str, Any]:
         "id": row.id,
         "at": row.at.isoformat(),
         "task_id": row.task_id,
+        "root_id": row.root_id,
         "kind": row.kind,
         "cause": row.cause,
         "transaction": int(row.xact),

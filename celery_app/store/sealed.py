@@ -78,6 +78,7 @@ SEALED = (
     *_columns("log", ["source", "number"], "body"),
     *_columns("alert", ["id"], "body"),
     *_columns("notification", ["id"], "body", "error"),
+    *_columns("request_key", ["subject", "key"], "body"),
 )
 
 

@@ -13,7 +13,7 @@ from celery_app.store.records import TaskRecord
 from workflows.task import SecurityLevel
 
 # A run waits as soon as one of its tasks does and nothing else of it can go on.
-_RECORD = """
+RECORD = """
     SELECT t.*, t.parent_id IS NULL AND t.state = 'expanded'
                 AND EXISTS (SELECT 1 FROM task w WHERE w.root_id = t.id AND w.state = 'waiting')
                 AND NOT EXISTS (SELECT 1 FROM task w WHERE w.root_id = t.id
@@ -40,7 +40,7 @@ class TaskStore:
         Raises:
             UnknownTask: There is none with this id.
         """
-        row = self.database.row(f"{_RECORD} WHERE t.id = :id", id=task_id)
+        row = self.database.row(f"{RECORD} WHERE t.id = :id", id=task_id)
         if row is None:
             raise UnknownTask(
                 f"there is no task {task_id}; `ai-agent task list` shows those there are"
@@ -92,7 +92,7 @@ class TaskStore:
                 UNION ALL
                 SELECT c.id, below.path || c.position FROM task c JOIN below ON c.parent_id = below.id
             )
-            {_RECORD} JOIN below USING (id) ORDER BY below.path
+            {RECORD} JOIN below USING (id) ORDER BY below.path
             """,
             id=task_id,
         )
@@ -105,14 +105,14 @@ class TaskStore:
     def children(self, task_id: str) -> list[TaskRecord]:
         """Return the direct subtasks of a task, in order."""
         rows = self.database.rows(
-            f"{_RECORD} WHERE t.parent_id = :id ORDER BY t.position", id=task_id
+            f"{RECORD} WHERE t.parent_id = :id ORDER BY t.position", id=task_id
         )
         return [TaskRecord.from_row(row, self.database.vault) for row in rows]
 
     def inputs_of(self, task_id: str) -> list[TaskRecord]:
         """Return the tasks that this one needed, in the order of its dependencies."""
         rows = self.database.rows(
-            f"{_RECORD} JOIN edge i ON i.task_id = t.id WHERE i.body_id = :id ORDER BY i.position",
+            f"{RECORD} JOIN edge i ON i.task_id = t.id WHERE i.body_id = :id ORDER BY i.position",
             id=task_id,
         )
         return [TaskRecord.from_row(row, self.database.vault) for row in rows]
@@ -126,7 +126,7 @@ class TaskStore:
         """Return the tasks of these levels that were handed in last (no subtasks), newest first."""
         rows = self.database.rows(
             f"""
-            {_RECORD} WHERE t.parent_id IS NULL AND (CAST(:state AS text) IS NULL OR t.state = :state)
+            {RECORD} WHERE t.parent_id IS NULL AND (CAST(:state AS text) IS NULL OR t.state = :state)
                AND t.level = ANY (:levels)
             ORDER BY t.created_at DESC LIMIT :limit
             """,
@@ -134,9 +134,9 @@ class TaskStore:
             state=state,
             limit=limit,
         )
-        return [self._listed(row) for row in rows]
+        return [self.listed(row) for row in rows]
 
-    def _listed(self, row: Any) -> TaskRecord:
+    def listed(self, row: Any) -> TaskRecord:
         """Return a task for a list, which one that was tampered with must not hide."""
         try:
             return TaskRecord.from_row(row, self.database.vault)

@@ -58,7 +58,14 @@ class Voice:
                 "SELECT pg_notify(:channel, piece) FROM unnest(CAST(:pieces AS text[])) AS piece",
                 channel=f"said_{claim.root_id}",
                 pieces=[
-                    dumps({"task_id": claim.id, "attempt": claim.attempt, "text": piece})
+                    dumps(
+                        {
+                            "root_id": claim.root_id,
+                            "task_id": claim.id,
+                            "attempt": claim.attempt,
+                            "text": piece,
+                        }
+                    )
                     for piece in pieces
                 ],
             )

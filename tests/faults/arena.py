@@ -23,6 +23,7 @@ import redis
 
 from celery_app.errors import AgentSystemError
 from celery_app.handles import TaskHandle
+from celery_app.local_desk import LocalDesk
 from celery_app.testing.processes import kill, wait_until
 from tests.faults.conftest import Site
 from tests.faults.model import AnsweringModel
@@ -128,7 +129,7 @@ class Arena(Site):
         graph = Task.model_validate({"description": "a graph", "subtasks": tasks})
         for _ in range(300):
             with suppress(AgentSystemError):
-                return TaskHandle(self.manager.submit(graph), self.manager)
+                return TaskHandle(self.manager.submit(graph), LocalDesk(manager=self.manager))
             time.sleep(0.2)
         raise AssertionError("nobody took the graph for a minute")
 

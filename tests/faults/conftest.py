@@ -18,6 +18,7 @@ from celery import Celery
 
 from celery_app.celery import celery_options
 from celery_app.handles import TaskHandle
+from celery_app.local_desk import LocalDesk
 from celery_app.orchestrator.task_manager import TaskManager
 from celery_app.postgres.connection import Database
 from celery_app.postgres.migrate import migrate
@@ -105,7 +106,7 @@ class Site:
 
     def submit(self, tasks: list[dict[str, Any]]) -> TaskHandle:
         task = Task.model_validate({"description": "a graph", "subtasks": tasks})
-        return TaskHandle(self.manager.submit(task), self.manager)
+        return TaskHandle(self.manager.submit(task), LocalDesk(manager=self.manager))
 
     def kinds(self, handle: TaskHandle, kind: str) -> list[str]:
         """Return the ids of the tasks that something has happened to, once for each time."""

@@ -54,6 +54,7 @@ NOT_RUN = {
     "body = backend.open_chord(total.s())": "needs a project's tasks; tests/backend runs it",
     "project = Client().create_project(": "asks a model for minutes; tests/projects runs such a project",
     'client.documents.generate("garden"': "needs a project; tests/documents runs it",
+    '(url="http://localhost:8000"': "asks an API on that port; tests/api runs it",
 }
 
 #: Programs that are not ours: their words are not checked.

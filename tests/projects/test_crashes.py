@@ -37,7 +37,7 @@ def kept_after(
         "AI_AGENT_CRASH_AT": f"{place}:{marker}",
     }
     with WorkerProcess(app=app, **settings) as doomed:
-        handle = TaskHandle(manager.run(project.name), manager.task_manager)
+        handle = TaskHandle(manager.run(project.name))
         assert doomed.wait(timeout=60) == -9
     with WorkerProcess(app=app, **settings):
         handle.result(timeout=60)

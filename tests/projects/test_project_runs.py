@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("at_work")
 def run(manager: ProjectManager, project: Project, *goals: str) -> UUID:
     """Run a project to its end."""
     run_id = manager.run(project.name, goals)
-    TaskHandle(run_id, manager.task_manager).result(timeout=60)
+    TaskHandle(run_id).result(timeout=60)
     return run_id
 
 

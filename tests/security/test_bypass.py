@@ -9,6 +9,7 @@ import pytest
 from celery_app import celery
 from celery_app.client import Client
 from celery_app.errors import PermissionDenied
+from celery_app.local_desk import LocalDesk
 from celery_app.orchestrator.workflow_files import WorkflowFiles
 from celery_app.security.policy import Policy, PolicyFile, Rule
 from workflows.definitions import load
@@ -61,7 +62,8 @@ def test_a_filed_workflow_was_allowed_with_what_is_in_it(
     text = "name: filed\nsteps:\n  - {id: go, task: chore.echo, args: [1]}\n"
     (tmp_path / "filed.yaml").write_text(text)
     ann = ann_may(monkeypatch, ("workflow.run", "workflow:filed"))
-    ann._engine.workflows = WorkflowFiles(tmp_path)
+    assert isinstance(ann.desk, LocalDesk)
+    ann.desk.engine.workflows = WorkflowFiles(tmp_path)
     ann.start_workflow(load(text))
     with pytest.raises(PermissionDenied, match=r"task\.submit on celery:chore\.sleep"):
         ann.start_workflow(load(text.replace("echo", "sleep")))

@@ -1,0 +1,1 @@
+"""The HTTP API: what the client and the command line can do, over HTTP."""

@@ -1,0 +1,83 @@
+"""How often one subject may ask, counted over all processes of the API.
+
+Invariant: a counter that cannot be reached stops nobody. Until it is back, each process counts for itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from urllib.parse import urlsplit
+
+from limits import RateLimitItem, parse
+from limits.aio.storage import MemoryStorage, RedisStorage
+from limits.aio.strategies import SlidingWindowCounterRateLimiter
+from redis.asyncio import ConnectionPool
+from redis.exceptions import RedisError
+
+from celery_app.api.problems import Refusal
+
+__all__ = ["Rates"]
+
+logger = logging.getLogger(__name__)
+
+_UNITS = {"s": "second", "m": "minute", "h": "hour"}
+#: Seconds after which a counter that did not answer is tried again.
+_PAUSE = 5.0
+
+
+class Rates:
+    """Counts requests.
+
+    Args:
+        rate: As in the settings: `300/s`.
+        broker_url: The Redis that counts, as kombu has it.
+        name: What its keys begin with.
+    """
+
+    def __init__(self, rate: str, broker_url: str, name: str) -> None:
+        number, unit = rate.split("/")
+        self._item: RateLimitItem = parse(f"{number}/{_UNITS[unit]}")
+        self._said = rate
+        self._name = name
+        # Another client than kombu's, since that one has no asynchronous face.
+        self._pool = ConnectionPool.from_url(_address(broker_url))
+        storage = RedisStorage(
+            f"async+{broker_url}",
+            connection_pool=self._pool,  # type: ignore[arg-type]
+            implementation="redispy",
+        )
+        self._shared = SlidingWindowCounterRateLimiter(storage)
+        self._own = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._away_until = 0.0
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        await self._pool.disconnect()
+
+    async def count(self, subject: str) -> None:
+        """Count a request. Raises `Refusal` (429) with the seconds to wait if there were too many."""
+        counter = self._own if time.monotonic() < self._away_until else self._shared
+        try:
+            taken = await counter.hit(self._item, self._name, subject)
+        except (RedisError, OSError) as away:
+            logger.warning("requests are counted by each process for itself: %s", away)
+            self._away_until = time.monotonic() + _PAUSE
+            counter = self._own
+            taken = await counter.hit(self._item, self._name, subject)
+        if not taken:
+            ends = (await counter.get_window_stats(self._item, self._name, subject)).reset_time
+            raise Refusal(
+                429,
+                "TooManyRequests",
+                f"more than {self._said} were asked for: wait, then ask again",
+                {"Retry-After": str(max(1, round(ends - time.time())))},
+            )
+
+
+def _address(broker_url: str) -> str:
+    """Return the address of a Redis as its own client has it."""
+    parts = urlsplit(broker_url)
+    if parts.scheme != "redis+socket":
+        return broker_url
+    return f"unix://{parts.netloc}{parts.path}?{parts.query.replace('virtual_host=', 'db=')}"
