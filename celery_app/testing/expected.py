@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
+import re
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from celery_app.observe.alert_rules import Expression
 from celery_app.records import LogLevel
 from workflows.durations import Duration
 from workflows.storable import FilledText, JsonObject, Name
@@ -14,6 +14,18 @@ from workflows.storable import FilledText, JsonObject, Name
 __all__ = ["Judge", "Logged", "PathTaken", "Seen", "Similar", "TestCheck"]
 
 _MODEL = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+def _expression(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"this is no regular expression: {error}") from error
+    return text
+
+
+#: A regular expression. That of rules of alerts knows settings, which whoever reads suites must not.
+Expression = Annotated[str, AfterValidator(_expression)]
 
 
 class PathTaken(BaseModel):
