@@ -16,7 +16,7 @@ SUITE = Path(__file__).parent / "suites" / "every.yaml"
 
 #: What the one step that fails says.
 REASONS = {
-    "bad run": (1, "after 0.001 s"),
+    "bad run": (1, "no rule of the scripted model fits"),
     "bad agent": (1, "there is no agent 'nobody'"),
     "bad task": (1, "failed: it is broken"),
     "bad workflow": (1, "cannot be read"),
