@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from celery_app.testing.model import StandIn, Unanswered, spoken
 
-__all__ = ["ChatModel", "words_of"]
+__all__ = ["ChatModel"]
 
 
 class ChatModel:
@@ -49,8 +49,3 @@ class ChatModel:
         traceback: TracebackType | None,
     ) -> None:
         self._server.__exit__(kind, error, traceback)
-
-
-def words_of(body: dict[str, Any]) -> str:
-    """Return all words of a chat."""
-    return "\n".join(message["content"] for message in body["messages"])
