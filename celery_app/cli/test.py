@@ -46,7 +46,7 @@ def test() -> None:
       ai-agent test config/suites
       ai-agent test my.agenttest.yaml --record    # ask the models, keep their answers
       ai-agent test my.agenttest.yaml --replay --junit report.xml
-      ai-agent test run --help                    # all options
+      ai-agent test run --jobs 2 config/suites    # all options: ai-agent test run --help
       ai-agent test from-run RUN > new.agenttest.yaml
     """
 

@@ -14,10 +14,11 @@ from celery_app.celery import database
 from celery_app.client import Client
 from celery_app.handles import TaskHandle
 from celery_app.store.journal import JournalStore
+from celery_app.testing.expected import TestCheck
 from celery_app.testing.faults import Faults
 from celery_app.testing.order import About
 from celery_app.testing.results import Judgement, TestError
-from celery_app.testing.suite import TestCase, TestCheck, TestStep
+from celery_app.testing.suite import TestCase, TestStep
 
 __all__ = ["Attempt", "Work"]
 
@@ -63,6 +64,7 @@ class Attempt:
     Attributes:
         works: What its steps have done so far.
         ahead: How far its clock has been moved on.
+        begun_at: When it began.
     """
 
     def __init__(self, case: TestCase, client: Client, about: About, faults: Faults) -> None:
@@ -75,6 +77,7 @@ class Attempt:
         self.judgements: list[Judgement] = []
         self.ahead = timedelta()
         self.journal = JournalStore(database)
+        self.begun_at = datetime.now(UTC)
         self._begun = time.monotonic()
         self._used = self.journal.used()
 

@@ -17,9 +17,10 @@ import httpx
 from celery_app.celery import agent_manager
 from celery_app.handles import RunHandle
 from celery_app.testing.attempt import Attempt, Work
+from celery_app.testing.expected import PathTaken, TestCheck
 from celery_app.testing.results import Judgement, TestError
+from celery_app.testing.seen import alert, event, log
 from celery_app.testing.steps import settle
-from celery_app.testing.suite import PathTaken, TestCheck
 from workflows.problem import shown
 from workflows.schemas import mismatch
 
@@ -193,26 +194,6 @@ def _most(taken: float, most: float | None, what: str) -> None:
         raise TestError(f"it took {taken:,} {what}, and may take {most:,}")
 
 
-def _event(_: Attempt, check: TestCheck, work: Work) -> None:
-    seen = check.event
-    assert seen is not None
-    handles = [work.handle] if work.handle else work.started
-    found = [
-        event
-        for handle in handles
-        for event in handle.events()
-        # A Celery task is in a graph of its own, whose events are not meant.
-        if work.inner in (None, event["task_id"])
-        and (seen.name is None or event["kind"] == seen.name)
-        and (seen.text is None or re.search(seen.text, json.dumps(event)))
-    ]
-    if len(found) != seen.times if seen.times is not None else not found:
-        wanted = "at least once" if seen.times is None else f"{seen.times} times"
-        raise TestError(
-            f"the event {seen.name or seen.text} happened {len(found)} times, not {wanted}"
-        )
-
-
 def _similar(attempt: Attempt, check: TestCheck, work: Work) -> None:
     similar = check.similar
     assert similar is not None
@@ -283,7 +264,9 @@ _CHECKS: dict[str, Callable[[Attempt, TestCheck, Work], None]] = {
     "max_calls": _max_calls,
     "max_seconds": _max_seconds,
     "max_cost": _max_cost,
-    "event": _event,
+    "event": event,
+    "log": log,
+    "alert": alert,
     "similar": _similar,
     "judge": _judged,
 }

@@ -94,12 +94,19 @@ class Context:
         }
         quick = _QUICK if self._about.apart else {}
         hosts = {"components": {"ollama": {"hosts": [self._about.model_url]}}}
-        laid = (quick, self._settings, self._place.settings(), hosts)
+        laid = (quick, self._settings, self._rules(), self._place.settings(), hosts)
         return {
             **kept,
             **own,
             **{name: value for each in laid for name, value in settings_of(each).items()},
         }
+
+    def _rules(self) -> dict[str, Any]:
+        """Return the settings that lead to the case's own rules of alerts, if it has any."""
+        if self._case.alerts is None:
+            return {}
+        file = Path(self._about.folder) / self._case.alerts
+        return {"monitoring": {"alerts": {"file": str(file)}}}
 
     def run(self) -> dict[str, Any]:
         """Run the case, and return what came of it as JSON values.

@@ -44,7 +44,10 @@ class Faults:
         self._postgres = PostgresServer(home)
         self._valkey = ValkeyServer(home)
         self._model_url = model_url
-        self._worker = WorkerProcess("-P", "threads", "--without-mingle", "--without-gossip")
+        self._worker = WorkerProcess(
+            "-P", "threads", "--without-mingle", "--without-gossip",
+            "-I", "celery_app.testing.work",
+        )  # fmt: skip
         self._faults: dict[str, Callable[[], None]] = {
             "kill_worker": self._kill_worker,
             "wipe_broker": lambda: empty_broker(self._valkey),

@@ -22,8 +22,9 @@ import httpx
 
 from celery_app.testing.cassette import Cassette, digest_of, question_of
 from celery_app.testing.suite import Rule
+from workflows.problem import shown
 
-__all__ = ["Behind", "Replayed", "Scripted", "Source", "StandIn", "Unanswered"]
+__all__ = ["Behind", "Replayed", "Scripted", "Source", "StandIn", "Unanswered", "spoken"]
 
 VERSION = "0.33.0"
 #: Where tests tell it how to behave: `{"mode": "stall"}`.
@@ -49,29 +50,40 @@ class Source(Protocol):
 
 
 class Scripted:
-    """Answers by rules: the first whose expression is found in the last message. It has no embeddings.
+    """Answers by rules: the first whose expression is found in the last message, or in what is embedded.
 
     Args:
         rules: The rules.
     """
 
     def __init__(self, rules: Sequence[Rule]) -> None:
-        self._rules = [(re.compile(rule.when, re.DOTALL), rule.answer) for rule in rules]
+        self._rules = [(re.compile(rule.when, re.DOTALL), rule) for rule in rules]
 
     def answer(self, path: str, body: dict[str, Any]) -> Iterator[bytes]:
         """Yield the answer of the first rule that fits."""
-        if path != "/api/chat":
-            raise Unanswered("a scripted model has no embeddings: take a real or a recorded one")
+        if path == "/api/embed":
+            given = body.get("input", "")
+            texts = [given] if isinstance(given, str) else given
+            return iter([_line({"embeddings": [self._embedding(text) for text in texts]})])
         words = str((body.get("messages") or [{}])[-1].get("content", ""))
-        for pattern, answer in self._rules:
-            if pattern.search(words):
-                text = answer if isinstance(answer, str) else json.dumps(answer)
+        for pattern, rule in self._rules:
+            if rule.embedding is None and pattern.search(words):
+                text = rule.answer if isinstance(rule.answer, str) else json.dumps(rule.answer)
                 counts = {
                     "prompt_eval_count": len(words) // 4 + 1,
                     "eval_count": len(text) // 4 + 1,
                 }
-                return _spoken(body, {"message": {"content": text}, **counts})
+                return spoken(body, {"message": {"content": text}, **counts})
         raise Unanswered(f"no rule of the scripted model fits {question_of(body)}: add one")
+
+    def _embedding(self, text: str) -> list[float]:
+        for pattern, rule in self._rules:
+            if rule.embedding is not None and pattern.search(text):
+                return rule.embedding
+        raise Unanswered(
+            f"no rule of the scripted model has an `embedding` for {shown(text[-60:])}: "
+            "add one, or take a real or a recorded model"
+        )
 
     def close(self) -> None:
         """Nothing is held."""
@@ -95,7 +107,7 @@ class Replayed:
                 f"{self._cassette.path} has no answer to {question_of(body)} "
                 f"({digest_of(path, body)[:12]}): record it again with --record"
             )
-        return _spoken(body, found) if path == "/api/chat" else iter([_line(found)])
+        return spoken(body, found) if path == "/api/chat" else iter([_line(found)])
 
     def close(self) -> None:
         """Nothing is held."""
@@ -143,15 +155,22 @@ class StandIn:
     Args:
         source: Where its answers come from.
         models: The models that it says it has.
+        capabilities: What it says that each can.
 
     Attributes:
         asked: What it was asked, as (path, body).
         unanswered: What it had no answer to, in words.
     """
 
-    def __init__(self, source: Source, models: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        source: Source,
+        models: Sequence[str] = (),
+        capabilities: Sequence[str] = ("completion", "tools"),
+    ) -> None:
         self.source = source
         self.models = list(models)
+        self.capabilities = list(capabilities)
         self.mode = "heal"
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.unanswered: list[str] = []
@@ -187,7 +206,7 @@ class StandIn:
         if isinstance(self.source, Behind):
             return self.source.look(path, body)
         entries = [{"name": name, "model": name, "context_length": _WINDOW} for name in self.models]
-        described = {"model_info": {}, "capabilities": ["completion", "tools"], "done": True}
+        described = {"model_info": {}, "capabilities": self.capabilities, "done": True}
         return 200, _line({"version": VERSION, "models": entries, **(described if body else {})})
 
 
@@ -265,7 +284,7 @@ def _line(value: dict[str, Any]) -> bytes:
     return json.dumps(value).encode() + b"\n"
 
 
-def _spoken(body: dict[str, Any], answer: dict[str, Any]) -> Iterator[bytes]:
+def spoken(body: dict[str, Any], answer: dict[str, Any]) -> Iterator[bytes]:
     """Yield an answer as a server streams it."""
     start = {"model": body.get("model", ""), "done": False}
     message = {"role": "assistant", **answer["message"]}

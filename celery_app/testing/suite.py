@@ -12,19 +12,16 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
+from celery_app.testing.expected import TestCheck
 from celery_app.testing.results import TestError, TestResult, TestResults, TestStatus
 from workflows.durations import Duration
-from workflows.storable import Count, FilledText, JsonList, JsonObject, Name
+from workflows.storable import FilledText, JsonList, JsonObject, Name
 from workflows.task import Capability
 
 __all__ = [
     "FAULTS",
-    "Judge",
-    "PathTaken",
     "Prices",
     "Rule",
-    "Seen",
-    "Similar",
     "TestCase",
     "TestCheck",
     "TestError",
@@ -61,8 +58,22 @@ class Rule(BaseModel):
 
     model_config = _MODEL
 
-    when: str = Field("", description="Regular expression, looked for in the last message.")
-    answer: Any = Field(description="The answer: a text, or any value, which is said as JSON.")
+    when: str = Field(
+        "",
+        description="Regular expression, looked for in the last message, or in what is embedded.",
+    )
+    answer: Any = Field(
+        None, description="The answer: a text, or any value, which is said as JSON."
+    )
+    embedding: list[float] | None = Field(
+        None, min_length=1, description="Instead of an answer: the embedding of a text."
+    )
+
+    @model_validator(mode="after")
+    def _has_one_of_both(self) -> Self:
+        if len({"answer", "embedding"} & self.model_fields_set) != 1:
+            raise ValueError("a rule has an `answer` or an `embedding`")
+        return self
 
 
 #: The model as it is configured, its recorded answers, or answers by rules.
@@ -154,94 +165,6 @@ class TestStep(BaseModel):
         return self
 
 
-class PathTaken(BaseModel):
-    """Which steps of a run, or tasks of a job, ran; by id, title, name or description."""
-
-    model_config = _MODEL
-
-    ran: list[str] = Field(default_factory=list, description="These ran.")
-    not_ran: list[str] = Field(default_factory=list, description="These did not.")
-    order: list[str] = Field(default_factory=list, description="These started in this order.")
-    times: dict[str, int] = Field(default_factory=dict, description="How often each ran.")
-
-
-class Similar(BaseModel):
-    """How near a text is to a reference, by the cosine of their embeddings."""
-
-    model_config = _MODEL
-
-    to: FilledText = Field(description="The reference.")
-    least: float = Field(0.7, ge=-1, le=1, description="The least cosine.")
-    model: Name | None = Field(None, description="The model that is asked for embeddings.")
-
-
-class Judge(BaseModel):
-    """A question about the output to a model. Its verdict is told, and never decides."""
-
-    model_config = _MODEL
-
-    rubric: FilledText = Field(description="What a good output is like.")
-    model: Name | None = Field(None, description="The model that judges.")
-
-
-class Seen(BaseModel):
-    """Something that was logged or raised while the case ran."""
-
-    model_config = _MODEL
-
-    name: str | None = Field(None, description="Name of the alert, or kind of the event.")
-    text: str | None = Field(None, description="Regular expression, looked for in its words.")
-    times: Count | None = Field(None, description="How often exactly; at least once if left out.")
-
-
-class TestCheck(BaseModel):
-    """One thing that must hold. Its kind is the key that is given."""
-
-    __test__ = False
-    model_config = _MODEL
-
-    of: Name | None = Field(None, description="The step whose output is looked at; else the last.")
-    at: FilledText | None = Field(None, description="A part of the output, as in `report.0.title`.")
-    equals: Any = Field(None, description="It is this value.")
-    contains: Any = Field(None, description="It has this part: text, item, or keys and values.")
-    regex: str | None = Field(None, description="This is found in it.")
-    schema_: JsonObject | None = Field(None, alias="schema", description="It fits a JSON schema.")
-    state: str | None = Field(None, description="The work is in this state.")
-    path: PathTaken | list[str] | None = Field(
-        None, description="What ran; a list is all of it in order."
-    )
-    max_tokens: int | None = Field(None, ge=0, description="Tokens read and written.")
-    max_calls: int | None = Field(None, ge=0, description="Calls of models.")
-    max_seconds: Duration | None = Field(None, description="How long it took.")
-    max_cost: float | None = Field(None, ge=0, description="By the suite's `prices`.")
-    event: Seen | None = Field(None, description="It happened to the work.")
-    similar: Similar | None = None
-    judge: Judge | None = None
-
-    KINDS: ClassVar[tuple[str, ...]] = (
-        "equals", "contains", "regex", "schema", "state", "path", "max_tokens", "max_calls",
-        "max_seconds", "max_cost", "event", "similar", "judge",
-    )  # fmt: skip
-
-    @property
-    def kinds(self) -> list[str]:
-        """The kinds that are named; a sound check has one."""
-        given = self.model_fields_set
-        return [kind for kind in self.KINDS if {kind, f"{kind}_"} & given]
-
-    @property
-    def kind(self) -> str:
-        """What must hold."""
-        return self.kinds[0]
-
-    @model_validator(mode="after")
-    def _makes_sense(self) -> Self:
-        if len(self.kinds) != 1:
-            named = ", ".join(self.kinds) or "none"
-            raise ValueError(f"a check has one of {', '.join(self.KINDS)}; here is {named}")
-        return self
-
-
 class TestCase(BaseModel):
     """What is done, and what must hold after it."""
 
@@ -256,6 +179,9 @@ class TestCase(BaseModel):
     pass_rate: float = Field(1.0, gt=0, le=1, description="The least part of them that must pass.")
     timeout: Duration = Field(600, description="How long one repetition may take.")
     model: ModelChoice | None = Field(None, description="Instead of the suite's.")
+    alerts: FilledText | None = Field(
+        None, description="File of the rules that `alert` checks are about, as seen from the suite."
+    )
 
     @property
     def alone(self) -> bool:

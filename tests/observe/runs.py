@@ -10,7 +10,7 @@ from uuid import uuid4
 from celery_app.client import Client
 from celery_app.errors import AgentSystemError
 from celery_app.handles import TaskHandle
-from tests.faults.conftest import wait_until
+from celery_app.testing.processes import wait_until
 
 NONSENSE = "I would rather not."
 COLOUR = {"type": "object", "properties": {"colour": {"type": "string"}}, "required": ["colour"]}

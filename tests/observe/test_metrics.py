@@ -16,7 +16,7 @@ from celery_app.cli.main import cli
 from celery_app.client import Client
 from celery_app.observe.batch import MetricsBatch
 from celery_app.observe.prometheus import exposition
-from tests.faults.conftest import wait_until
+from celery_app.testing.processes import wait_until
 from tests.observe.model import COLD, GENERATED_TOKENS, PROMPT_TOKENS, MeasuredModel
 from tests.observe.runs import answer, mixed_runs
 from tests.worker_process import WorkerProcess

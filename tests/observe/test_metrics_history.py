@@ -28,7 +28,7 @@ from celery_app.observe.batch import (
 )
 from celery_app.postgres.connection import Database
 from celery_app.store.metrics import MetricsStore
-from tests.faults.conftest import wait_until
+from celery_app.testing.processes import wait_until
 from tests.worker_process import WorkerProcess
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -11,7 +11,7 @@ from celery_app.client import Client
 from celery_app.postgres.connection import Database
 from celery_app.store.figures import Demand
 from celery_app.store.measuring import FigureStore
-from tests.faults.conftest import wait_until
+from celery_app.testing.processes import wait_until
 from tests.observe.model import MeasuredModel
 from tests.worker_process import WorkerProcess
 

@@ -6,10 +6,14 @@ import os
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 
+from celery_app.testing.cassette import Cassette
+from celery_app.testing.model import StandIn
 from tests.testing.traces import processes_below
 
 pytest_plugins = ["pytester"]
@@ -62,6 +66,25 @@ def test_suites_are_collected_and_run(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest_subprocess("-q", "wrong.agenttest.yaml")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*wrong.agenttest.yaml:1: cases is missing: add it*"])
+
+
+def test_a_recorded_model_answers_what_was_recorded(
+    recorded_model: Callable[..., StandIn], tmp_path: Path
+) -> None:
+    body = {"model": "m", "messages": [{"role": "user", "content": "What is honey?"}]}
+    cassette = Cassette(tmp_path / "cassettes" / "small.json")
+    cassette.record("/api/chat", body, {"message": {"content": "Bees make it."}})
+    cassette.save(whole=True)
+    model = recorded_model(cassette.path, models=("m",))
+    assert '"content": "Bees make it."' in httpx.post(f"{model.url}/api/chat", json=body).text
+    assert httpx.get(f"{model.url}/api/tags").json()["models"][0]["name"] == "m"
+    other = {**body, "messages": [{"role": "user", "content": "What is wax?"}]}
+    refused = httpx.post(f"{model.url}/api/chat", json=other)
+    assert refused.status_code == 400
+    assert "has no answer to 'What is wax?'" in refused.json()["error"]
+    assert model.asked == [("/api/chat", body), ("/api/chat", other)]
+    [unanswered] = model.unanswered
+    assert "record it again with --record" in unanswered
 
 
 def test_it_costs_nothing_where_it_is_not_used() -> None:

@@ -81,6 +81,14 @@ cases:
             "3: case b: check 1: type: there is no type 'int'",
         ),
         (
+            "name: a\ncases:\n- {name: b, steps: [{task: t}], checks: [{log: {text: '('}}]}",
+            "3: case b: check 1: text is '(': this is no regular expression",
+        ),
+        (
+            "name: a\ncases:\n- {name: b, steps: [{task: t}], checks: [{log: {level: LOUD}}]}",
+            "3: case b: check 1: level is 'LOUD': it must be 'DEBUG'",
+        ),
+        (
             "name: a\ncases: [{name: b, steps: [{task: t}]}, {name: b, steps: [{task: t}]}]",
             "there are two cases 'b': rename one",
         ),
@@ -89,6 +97,14 @@ cases:
 def test_one_problem(tmp_path: Path, text: str, words: str) -> None:
     [told] = problems(tmp_path, text)
     assert words in told
+
+
+@pytest.mark.parametrize("rule", ["{when: x}", "{answer: x, embedding: [1]}"])
+def test_a_rule_has_an_answer_or_an_embedding(tmp_path: Path, rule: str) -> None:
+    told = problems(
+        tmp_path, f"name: a\nmodel: [{rule}]\ncases: [{{name: b, steps: [{{task: t}}]}}]"
+    )
+    assert "2: a rule has an `answer` or an `embedding`" in told
 
 
 def test_paths(tmp_path: Path) -> None:
@@ -111,7 +127,9 @@ def test_the_schema_knows_what_is_read() -> None:
 def test_what_runs_side_by_side() -> None:
     suite = read_suite(SUITES / "every.yaml")
     together = [[case.name for case in batch] for batch in batches(suite.test_cases)]
-    assert together[1:] == [["bad clock"], ["bad fault"], ["bad checks"]]
+    assert together[1:3] == [["bad clock"], ["bad fault"]]
+    assert {"bad equals", "bad alert", "bad similar"} < set(together[3])
+    assert len(together) == 4
 
 
 def test_the_interval_is_wilson_s() -> None:
