@@ -10,7 +10,8 @@ from celery_app.cli.main import cli
 
 #: They run processes, or say one line that it is done, or print something that is a format already.
 WITHOUT_JSON = {
-    "alerts resolve", "alerts test", "alerts unsilence", "project artifact", "api", "up", "down", "worker", "beat", "flower", "completion", "config check", "policy check",
+    "alerts resolve", "alerts test", "alerts unsilence", "project artifact",
+    "api", "up", "down", "worker", "beat", "flower", "completion", "config check", "policy check",
     "test schema", "token revoke", "workflow graph", "workflow schema", "workflow triggers add",
     "workflow triggers pause", "workflow triggers remove", "workflow triggers resume",
 }  # fmt: skip
