@@ -82,6 +82,15 @@ def test_a_retried_task_ends_in_its_last_try(own: Celery) -> None:
         task(own, "stubborn").delay(9).get(timeout=20)
 
 
+def test_a_late_word_of_a_retry_does_not_undo_the_end(own: Celery) -> None:
+    name = uuid4().hex
+    own.backend.store_result(name, ValueError("for good"), "FAILURE")
+    own.backend.store_result(name, ValueError("once more"), "RETRY")
+    assert own.AsyncResult(name).state == "FAILURE"
+    with pytest.raises(ValueError, match="for good"):
+        own.AsyncResult(name).get(timeout=5)
+
+
 @pytest.mark.parametrize(
     "value",
     [None, "", "größer 🎈 \u0000-frei".replace("\u0000", ""), 2**70, [1, [2, {"a": None}]], 0.1],
