@@ -2,8 +2,9 @@
 
 Invariants
   * A request without a token is somebody's only on the embedded stack, only when it comes from this machine
-    itself, under a name of this machine, through no proxy, and from no page of another origin. So neither a
-    page in the browser nor a name that was rebound to this address can speak for its user.
+    itself, under a name of this machine, through no proxy, from no page of another origin, and (where the
+    system tells) from no other user. So neither a page in the browser nor a name that was rebound to this
+    address can speak for its user.
   * A token that is no good learns nothing, not even what a good request looks like.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import os
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Annotated
@@ -19,6 +21,7 @@ from urllib.parse import urlsplit
 from fastapi import Depends, Request
 
 from celery_app import celery
+from celery_app.api.peers import user_of
 from celery_app.api.problems import Refusal
 from celery_app.local_desk import LocalDesk
 from celery_app.orchestrator.workflow_files import WorkflowFiles
@@ -94,7 +97,17 @@ def why_a_stranger(request: Request) -> str | None:
         return f"{host[:80]!r} is no name of this machine"
     if _crosses_origins(request.method, request.headers):
         return "the request comes from a page of another origin"
+    if _is_somebody_elses(request):
+        return "the request comes from another user of this machine"
     return None
+
+
+def _is_somebody_elses(request: Request) -> bool:
+    server = request.scope.get("server")
+    if request.client is None or server is None or server[1] is None:
+        return False
+    user = user_of((request.client.host, request.client.port), server[1])
+    return user is not None and user not in (os.geteuid(), 0)
 
 
 def _is_loopback(address: str) -> bool:
