@@ -15,11 +15,18 @@ import redis
 from celery_app.client import Client
 from celery_app.errors import WaitTimeout
 from celery_app.handles import TaskHandle
+from tests.leftovers import cancel_leftovers
 from tests.worker_process import WorkerProcess
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.usefixtures("alone")]
 
 PLACES = ["before-commit", "after-commit", "before-publish", "after-publish"]
+
+
+@pytest.fixture
+def alone(client: Client) -> None:
+    """Nothing of other tests is there on which a worker could die instead."""
+    cancel_leftovers(client)
 
 
 def chore(name: str, value: Any, *needed: dict[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ import pytest
 
 from celery_app.handles import TaskHandle
 from celery_app.orchestrator.deadlines import Deadlines
+from celery_app.orchestrator.project_deadlines import ProjectDeadlines
 from celery_app.orchestrator.recovery import Recovery
 from celery_app.queues import PriorityQueue
 from celery_app.store.approvals import ApprovalStore
@@ -78,6 +79,7 @@ def recover_at_once(site: Site, kind: Callable[..., Recovery]) -> list[int]:
             approvals=ApprovalStore(site.database),
             queue=SlowQueue(site, together, number / 5),
             deadlines=deadlines,
+            project_deadlines=ProjectDeadlines(site.database),
             grace=2,
             poison_limit=3,
         )

@@ -20,7 +20,14 @@ from celery_app.store.events import RunEvents
 from celery_app.store.journal import JournalStore
 from tests.worker_process import WorkerProcess
 
-REPLY = {"model": "m", "host": "h", "usage": {"prompt": 1, "generated": 2}}
+REPLY = {
+    "model": "m",
+    "host": "h",
+    "usage": {
+        "prompt": 1, "generated": 2,
+        "load_seconds": 0.1, "prompt_seconds": 0.2, "generate_seconds": 0.3,
+    },
+}  # fmt: skip
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from celery_app.client import Client
 from celery_app.observe.batch import MetricsBatch
 from celery_app.observe.prometheus import exposition
 from celery_app.testing.processes import wait_until
+from tests.leftovers import OPEN, cancel_leftovers
 from tests.observe.model import COLD, GENERATED_TOKENS, PROMPT_TOKENS, MeasuredModel
 from tests.observe.runs import answer, mixed_runs
 from tests.worker_process import WorkerProcess
@@ -39,14 +40,9 @@ def told(client: Client, model: MeasuredModel) -> Iterator[MetricsBatch]:
 
     prepare()
     with WorkerProcess(AI_AGENT__COMPONENTS__OLLAMA__HOSTS=f"[{model.address}]"):
-        # What other tests have left open would go on while figures are compared.
-        for left in database.rows("SELECT DISTINCT root_id FROM task WHERE finished_at IS NULL"):
-            client.task(left.root_id).cancel()
+        cancel_leftovers(client)
         mixed_runs(client)
-        running = "SELECT id, name, state FROM task WHERE finished_at IS NULL"
-        wait_until(
-            lambda: not database.rows(running), 30, lambda: f"open: {database.rows(running)}"
-        )
+        wait_until(lambda: not database.rows(OPEN), 30, lambda: f"open: {database.rows(OPEN)}")
         yield MetricsCollector().collect()
 
 
