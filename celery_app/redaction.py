@@ -50,6 +50,9 @@ _SHAPES = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 
+#: Whatever looks like a secret has one of these in it.
+_HINT = re.compile(r"[\s:=_]")
+
 _known: set[str] = set()
 _names: set[str] = set()
 _pattern: re.Pattern[str] | None = None
@@ -94,7 +97,8 @@ def redacted(text: str) -> str:
         return text
     if _pattern is not None:
         text = _pattern.sub(MARK, text)
-    return _SHAPES.sub(_marked, text)
+    # Ids and names, which are most of what is logged, need no longer look.
+    return _SHAPES.sub(_marked, text) if _HINT.search(text) else text
 
 
 def _marked(found: re.Match[str]) -> str:
@@ -159,15 +163,14 @@ class _Shown:
 
 def _shown_values(args: Any) -> Any:
     if isinstance(args, dict):
-        return {key: _shown_values((value,))[0] for key, value in args.items()}
-    if not isinstance(args, tuple):
-        return args
-    return tuple(
-        redacted(arg) if isinstance(arg, str)
-        else arg if arg is None or isinstance(arg, int | float)
-        else _Shown(arg)
-        for arg in args
-    )  # fmt: skip
+        return {key: _shown(value) for key, value in args.items()}
+    return tuple(map(_shown, args)) if isinstance(args, tuple) else args
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, str):
+        return redacted(value)
+    return value if value is None or isinstance(value, int | float) else _Shown(value)
 
 
 def guard_logs() -> None:
