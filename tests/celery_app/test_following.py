@@ -45,7 +45,7 @@ def test_what_a_model_says_is_heard_while_it_says_it(client: Client) -> None:
     said = "".join(event["text"] for _, event in pieces)
     result = handle.result(timeout=5)
     assert said.strip().endswith(result[-40:]), "it is heard to its end"
-    assert ended - pieces[0][0] > 1.5, "it was heard while it was said"
+    assert ended - pieces[0][0] > 0.5, "it was heard while it was said"
     assert len(pieces) > 8
     assert {event["task_id"] for _, event in pieces} == {str(handle.id)}
     kinds = [event["kind"] for _, event in heard if event["kind"] != "text"]

@@ -59,7 +59,8 @@ def row(site: Site, task: dict[str, Any]) -> Any:
     ],
 )
 def test_what_runs_is_finished_or_handed_back(site: Site, kind: str, pool: str) -> None:
-    short, slow = chore("sleep", 0.7), chore("sleep", 4)
+    # Long enough that the other worker has started before it is over.
+    short, slow = chore("sleep", 0.7), chore("sleep", 12)
     tasks = [short, slow, chore("echo", "after it", slow)]
     with ending_worker(site, pool, kind, None) as ending:
         handle = site.submit(tasks)

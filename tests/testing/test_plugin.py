@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -99,9 +101,10 @@ def test_it_costs_nothing_where_it_is_not_used() -> None:
 @pytest.mark.timeout(600)
 def test_a_project_that_only_installs_this_package(tmp_path: Path) -> None:
     python = fresh_python(tmp_path / "venv")
-    project, temporary = tmp_path / "project", tmp_path / "tmp"
+    project = tmp_path / "project"
     project.mkdir()
-    temporary.mkdir()
+    # Sockets stand in it, and their paths must be short.
+    temporary = Path(tempfile.mkdtemp(prefix="t-"))
     (project / "small.agenttest.yaml").write_text(SUITE.partition("  - name: bad")[0])
     (project / "test_it.py").write_text(IN_PYTHON)
     done = subprocess.run(
@@ -115,6 +118,7 @@ def test_a_project_that_only_installs_this_package(tmp_path: Path) -> None:
     assert "4 passed" in done.stdout, done.stdout + done.stderr
     assert not processes_below(temporary)
     assert not list(temporary.glob("ai-agent-test-*"))
+    shutil.rmtree(temporary)
 
 
 def fresh_python(folder: Path) -> Path:
