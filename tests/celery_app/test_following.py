@@ -49,7 +49,7 @@ def test_what_a_model_says_is_heard_while_it_says_it(client: Client) -> None:
     assert len(pieces) > 8
     assert {event["task_id"] for _, event in pieces} == {str(handle.id)}
     kinds = [event["kind"] for _, event in heard if event["kind"] != "text"]
-    assert kinds == ["queued", "published", "started", "succeeded"]
+    assert kinds == ["queued", "published", "started", "called", "succeeded"]
 
 
 @pytest.mark.usefixtures("worker")
