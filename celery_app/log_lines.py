@@ -27,7 +27,7 @@ from structlog.dev import ConsoleRenderer
 from structlog.stdlib import ProcessorFormatter
 from structlog.typing import EventDict
 
-from celery_app.redaction import MARK, Clean, redacted
+from celery_app.redaction import MARK, redacted
 
 __all__ = [
     "IDS",
@@ -85,13 +85,14 @@ def message_of(record: logging.LogRecord) -> str:
     # A record of structlog carries its values.
     if isinstance(record.msg, dict):
         return redacted(str(record.msg.get("event", "")))
-    return record.getMessage()
+    return redacted(record.getMessage())
 
 
 def exception_of(record: logging.LogRecord) -> str | None:
     """Return the traceback of a record, without secrets."""
     if isinstance(record.msg, dict):
-        return record.msg.get("exception")
+        told = record.msg.get("exception")
+        return None if told is None else redacted(str(told))
     if record.exc_text:
         return redacted(record.exc_text)
     if record.exc_info and record.exc_info[0] is not None:
@@ -125,34 +126,37 @@ def _bound(record: logging.LogRecord) -> dict[str, Any]:
     }
 
 
-def _with_exception(_: Any, __: str, event: EventDict) -> EventDict:
-    # Before the formatter takes it off the record.
-    event.pop("exc_info", None)
-    event.pop("stack_info", None)
-    if (exception := exception_of(event["_record"])) is not None:
-        event["exception"] = exception
-    return event
-
-
-def _composed(_: Any, __: str, event: EventDict) -> EventDict:
-    record: logging.LogRecord = event["_record"]
+def _composed(record: logging.LogRecord) -> EventDict:
     line: EventDict = {
         "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
         "level": record.levelname.lower(),
         "logger": record.name,
-        "event": redacted(str(event["event"])),
+        "event": message_of(record),
         **_bound(record),
         **details_of(record),
         "process": record.process,
     }
-    if event.get("exception"):
-        line["exception"] = redacted(str(event["exception"]))
+    if (exception := exception_of(record)) is not None:
+        line["exception"] = exception
     return line
 
 
-def _as_json(_: Any, __: str, event: EventDict) -> str:
-    # All its values are plain, and without secrets.
-    return Clean(_encode(event))
+class _JsonLine(logging.Formatter):
+    """One JSON object of each record, those of structlog too."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return _encode(_composed(record))
+
+
+class _ConsoleLine(logging.Formatter):
+    """A line for people of each record."""
+
+    def __init__(self, colours: bool) -> None:
+        super().__init__()
+        self._render = ConsoleRenderer(colors=colours)
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self._render(None, record.name, _composed(record))
 
 
 def formatter(style: Style, *, colours: bool = False) -> logging.Formatter:
@@ -162,8 +166,7 @@ def formatter(style: Style, *, colours: bool = False) -> logging.Formatter:
         style: One JSON object a line, or `console` for people.
         colours: Whether a terminal shows them.
     """
-    renderer: Any = _as_json if style == "json" else ConsoleRenderer(colors=colours)
-    return ProcessorFormatter(foreign_pre_chain=[_with_exception], processors=[_composed, renderer])
+    return _JsonLine() if style == "json" else _ConsoleLine(colours)
 
 
 def line_handler(output: str, style: Style) -> logging.Handler:

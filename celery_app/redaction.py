@@ -50,8 +50,8 @@ _SHAPES = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 
-#: Whatever looks like a secret has one of these in it.
-_HINT = re.compile(r"[\s:=_]")
+#: Whatever looks like a secret has one of these in it, in letters of any case.
+_HINTS = ("aiat_", "authorization", "bearer", "://", "pass", "pwd", "secret", "key", "token")
 
 _known: set[str] = set()
 _names: set[str] = set()
@@ -97,8 +97,9 @@ def redacted(text: str) -> str:
         return text
     if _pattern is not None:
         text = _pattern.sub(MARK, text)
-    # Ids and names, which are most of what is logged, need no longer look.
-    return _SHAPES.sub(_marked, text) if _HINT.search(text) else text
+    # Most of what is logged has no such word, and need not have the longer look.
+    small = text.casefold()
+    return _SHAPES.sub(_marked, text) if any(hint in small for hint in _HINTS) else text
 
 
 def _marked(found: re.Match[str]) -> str:

@@ -1,10 +1,14 @@
-"""What tests have left open in the servers that they share."""
+"""What tests have left in the servers that they share."""
 
 from __future__ import annotations
 
-from celery_app.client import Client
+import pytest
+from sqlalchemy import text
 
-__all__ = ["OPEN", "cancel_leftovers"]
+from celery_app.client import Client
+from celery_app.stack.profile import is_embedded
+
+__all__ = ["OPEN", "begin_anew", "cancel_leftovers"]
 
 OPEN = (
     "SELECT id, root_id, name, state FROM task "
@@ -18,3 +22,23 @@ def cancel_leftovers(client: Client) -> None:
 
     for root_id in {row.root_id for row in database.rows(OPEN)}:
         client.task(root_id).cancel()
+
+
+def begin_anew() -> None:
+    """Empty every table, for a test of figures of the whole system.
+
+    Skips the test on servers that are not the session's own.
+    """
+    from celery_app.celery import database, prepare
+
+    if not is_embedded():
+        pytest.skip("it empties the database, so it wants one of its own")
+    prepare()
+    tables = database.rows(
+        "SELECT tablename AS name FROM pg_tables "
+        "WHERE schemaname = 'public' AND tablename <> 'schema_migration'"
+    )
+    with database.session() as session:
+        # Past the triggers of the journals, as their owner can.
+        session.execute(text("SET LOCAL session_replication_role = replica"))
+        session.execute(text(f"TRUNCATE {', '.join(row.name for row in tables)}"))

@@ -49,6 +49,8 @@ class StoreHandler(logging.Handler):
         """Keep a record."""
         if getattr(self._busy, "now", False) or self._manager.log_store.is_writing:
             return
+        if record.levelno < self._others and _is_of_library(record.name):
+            return
         bound = bound_of(record)
         if record.levelno < (self._own if _is_own(record.name, bound) else self._others):
             return
@@ -65,9 +67,13 @@ def _number(level: str) -> int:
     return _NEVER if level == "OFF" else int(logging.getLevelName(level))
 
 
+def _is_of_library(logger: str) -> bool:
+    return logger.partition(".")[0] in _LIBRARIES
+
+
 def _is_own(logger: str, bound: dict[str, Any]) -> bool:
-    first = logger.partition(".")[0]
-    return first in _OURS or ("task_id" in bound and first not in _LIBRARIES)
+    own = logger.partition(".")[0] in _OURS
+    return own or ("task_id" in bound and not _is_of_library(logger))
 
 
 def _event(record: logging.LogRecord) -> LogEvent:

@@ -17,7 +17,7 @@ from celery_app.client import Client
 from celery_app.observe.batch import MetricsBatch
 from celery_app.observe.prometheus import exposition
 from celery_app.testing.processes import wait_until
-from tests.leftovers import OPEN, cancel_leftovers
+from tests.leftovers import OPEN, begin_anew, cancel_leftovers
 from tests.observe.model import COLD, GENERATED_TOKENS, PROMPT_TOKENS, MeasuredModel
 from tests.observe.runs import answer, mixed_runs
 from tests.worker_process import WorkerProcess
@@ -39,8 +39,9 @@ def told(client: Client, model: MeasuredModel) -> Iterator[MetricsBatch]:
     from celery_app.celery import database, prepare
 
     prepare()
+    cancel_leftovers(client)
+    begin_anew()
     with WorkerProcess(AI_AGENT__COMPONENTS__OLLAMA__HOSTS=f"[{model.address}]"):
-        cancel_leftovers(client)
         mixed_runs(client)
         wait_until(lambda: not database.rows(OPEN), 30, lambda: f"open: {database.rows(OPEN)}")
         yield MetricsCollector().collect()

@@ -168,7 +168,7 @@ def test_events_and_inspectors_show_no_arguments_results_and_errors(
     failing.get(timeout=20, propagate=False)
     pausing = app.send_task("own.pause", args=[3], kwargs={}, headers={})
     deadline = time.monotonic() + 10
-    while not (active := active_of(worker)) and time.monotonic() < deadline:
+    while not (shown := active_of(worker, pausing.id)) and time.monotonic() < deadline:
         time.sleep(0.1)
     pausing.get(timeout=20)
     deadline = time.monotonic() + 10
@@ -185,12 +185,14 @@ def test_events_and_inspectors_show_no_arguments_results_and_errors(
     assert failed["uuid"] == failing.id
     assert failed["exception"] == "TaskFailed"
     assert "traceback" not in failed
-    [shown] = active
+    assert shown is not None
     assert shown["args"] == "(1 sealed)"
     # Whoever has the keys reads what went wrong.
     assert MARKER in str(failing.result)
 
 
-def active_of(worker: WorkerProcess) -> list[dict[str, Any]]:
+def active_of(worker: WorkerProcess, task_id: str) -> dict[str, Any] | None:
+    """Return what the worker tells of a task that it runs, or None while it does not."""
     found = app.control.inspect(timeout=0.5).active() or {}
-    return [task for name, tasks in found.items() if worker.name in name for task in tasks]
+    running = [task for name, tasks in found.items() if worker.name in name for task in tasks]
+    return next((task for task in running if task["id"] == task_id), None)
