@@ -9,8 +9,7 @@ from playwright.sync_api import expect
 
 from celery_app.client import Client
 from tests.browser.conftest import OpenPage
-from tests.browser.site import ASKING, Site, diamond, hand_in, site, state_of
-from workflows.definitions import load
+from tests.browser.site import Site, diamond, hand_in, site, state_of
 
 pytestmark = pytest.mark.timeout(180)
 
