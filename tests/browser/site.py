@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -41,12 +42,18 @@ class Site:
 
 
 @contextmanager
-def site(client: Client) -> Iterator[Site]:
+def site(client: Client, folder: Path) -> Iterator[Site]:
     """Serve the console while a worker works."""
+    # The model that stands in for one quotes nobody.
+    roster = Path("config/agents.yaml").read_text(encoding="utf-8")
+    (folder / "agents.yaml").write_text(roster.replace("quotes: true", "quotes: false"))
     with (
         FaultyModel(words=12, pause=0.1) as model,
         WorkerProcess(
-            "-P", "threads", AI_AGENT__COMPONENTS__OLLAMA__HOSTS=f"[{model.address}]"
+            "-P",
+            "threads",
+            AI_AGENT__COMPONENTS__OLLAMA__HOSTS=f"[{model.address}]",
+            AI_AGENT__AGENTS_FILE=str(folder / "agents.yaml"),
         ) as worker,
         Served() as served,
     ):
