@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import expect
 
-from agents.ollama import OllamaModel
 from celery_app.client import Client
 from tests.browser.conftest import OpenPage
 from tests.browser.site import ASKING, Site, diamond, hand_in, site, state_of
@@ -125,8 +124,7 @@ def test_a_task_is_cancelled_and_tried_again(console: Site, open_page: OpenPage)
 def test_a_plan_is_seen_before_anything_is_done(
     console: Site, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = OllamaModel([console.model.address])
-    monkeypatch.setattr("celery_app.local_desk.chat_model", lambda: model)
+    monkeypatch.setattr("celery_app.local_desk.chat_model", lambda: console.model_door)
     before = console.client.tasks()
     page = open_page(console.url)
     hand_in(page, console.url, "Write a report about the mill", plan="ask")

@@ -33,6 +33,7 @@ __all__ = ["approved"]
 
 Words = Annotated[str, Form(max_length=1_000_000)]
 Planning = Annotated[Literal["", "yes", "no", "ask"], Form()]
+Once = Annotated[str, Form(max_length=100, pattern=r"^[\w-]*$")]
 Files = Annotated[list[UploadFile], Form()]
 
 _PLANNED = {"": None, "yes": True, "no": False, "ask": True}
@@ -45,10 +46,11 @@ def hand_in(
     priority: Annotated[Priority, Form()] = Priority.NORMAL,
     plan: Planning = "",
     files: Files = [],  # noqa: B006 - the framework takes it as it is
+    once: Once = "",
 ) -> Response:
-    """Hand in a job, or show its plan first."""
+    """Hand in a job, or show its plan first. The same form sent twice gives the same task."""
     try:
-        task = _task(description, priority, _PLANNED[plan], files)
+        task = _task(description, priority, _PLANNED[plan], files, once)
         if plan == "ask":
             return _plan_page(request, desk, task)
         task_id = desk.submit(task)
@@ -85,12 +87,23 @@ def approved(job: str) -> Task:
 
 
 def _task(
-    description: str, priority: Priority, plan: bool | None, files: Sequence[UploadFile]
+    description: str,
+    priority: Priority,
+    plan: bool | None,
+    files: Sequence[UploadFile],
+    once: str,
 ) -> Task:
     """Return the task that a form asks for. Raises `InvalidTask`."""
     inputs = [input_of(each.filename, each.file.read()) for each in files if each.filename]
-    fields = {"description": description, "priority": priority, "plan": plan}
-    return Task.read({**fields, "inputs": [each.model_dump() for each in inputs]})
+    return Task.read(
+        {
+            "description": description,
+            "priority": priority,
+            "plan": plan,
+            "inputs": [each.model_dump() for each in inputs],
+            "idempotency_key": f"console:{once}" if once else None,
+        }
+    )
 
 
 def _plan_page(request: Request, desk: LocalDesk, task: Task) -> Response:

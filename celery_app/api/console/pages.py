@@ -18,7 +18,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from celery_app.api.console import approvals, hand_in, login, runs, tasks, works
+from celery_app.api.console import approvals, artifacts, hand_in, login, runs, tasks, works
 from celery_app.api.console.door import OpenPage, PageRoute
 from celery_app.api.problems import Refusal
 
@@ -58,6 +58,7 @@ PAGES = (
     Page("GET", "/console/tasks/{task_id}/events", tasks.events),
     Page("POST", "/console/tasks/{task_id}/cancel", tasks.cancel),
     Page("POST", "/console/tasks/{task_id}/retry", tasks.retry),
+    Page("GET", "/console/tasks/{task_id}/artifacts/{artifact_id}", artifacts.content),
     Page("GET", "/console/runs/{run_id}", runs.show),
     Page("GET", "/console/runs/{run_id}/events", runs.events),
     Page("POST", "/console/runs/{run_id}/cancel", runs.cancel),

@@ -6,6 +6,8 @@
 // otherwise the same.
 
 const SHORTEST_PAUSE = 300;
+// Durations go on while nothing happens.
+const LONGEST_PAUSE = 5000;
 
 class LivePage {
   constructor(main) {
@@ -24,11 +26,13 @@ class LivePage {
     this.source.addEventListener("problem", () => this.end());
     // What happened before it was open, and while it was away.
     this.source.onopen = () => this.refreshSoon();
+    this.clock = setInterval(() => document.hidden || this.refreshSoon(), LONGEST_PAUSE);
     addEventListener("pagehide", () => this.source.close());
   }
 
   end() {
     this.source.close();
+    clearInterval(this.clock);
     this.refreshSoon();
   }
 
@@ -91,10 +95,9 @@ function replace(known, part) {
 function pathTo(part, element) {
   if (!part.contains(element)) return null;
   const address = element.getAttribute("href");
-  if (address !== null) return (fresh) => fresh.querySelector(`[href="${CSS.escape(address)}"]`)?.focus();
-  const tag = element.tagName;
-  const place = [...part.querySelectorAll(tag)].indexOf(element);
-  return (fresh) => fresh.querySelectorAll(tag)[place]?.focus();
+  const kind = address === null ? element.tagName : `[href="${CSS.escape(address)}"]`;
+  const place = [...part.querySelectorAll(kind)].indexOf(element);
+  return (fresh) => fresh.querySelectorAll(kind)[place]?.focus();
 }
 
 function isBeingWritten(part) {
@@ -132,6 +135,13 @@ function say(event) {
   said.append(event.text);
   if (atEnd) said.scrollTop = said.scrollHeight;
 }
+
+// What takes a while shows that it does, and is sent once.
+addEventListener("submit", (event) => {
+  if (event.target.ariaBusy === "true") event.preventDefault();
+  event.target.ariaBusy = "true";
+});
+addEventListener("pageshow", () => document.querySelectorAll("form").forEach((form) => (form.ariaBusy = null)));
 
 const main = document.getElementById("main");
 if (main.dataset.stream) new LivePage(main).follow();
