@@ -19,6 +19,7 @@ __all__ = ["brought_forth", "content"]
 
 def content(desk: Asking, task_id: Identified, artifact_id: UUID) -> Response:
     """Give the content of an artifact, to be kept as a file."""
+    desk.manager.require("task.read", task_id)
     for each in brought_forth(desk, task_id):
         if each.id == artifact_id:
             return attachment(each, artifacts.read(each))

@@ -22,7 +22,7 @@ from celery_app.api.console.rendering import page, see
 from celery_app.api.console.works import work_page
 from celery_app.celery import agent_manager
 from celery_app.local_desk import LocalDesk
-from workflows.errors import InvalidTask
+from workflows.errors import InvalidPlan, InvalidTask
 from workflows.json_text import read_json
 from workflows.picture import Box, cut, draw, plain
 from workflows.plan import Plan
@@ -69,8 +69,7 @@ def approved(job: str) -> Task:
     """Return the task that a job and its plan are, as a plan's page has sent them.
 
     Raises:
-        InvalidTask: It is none.
-        InvalidPlan: The plan has a fault.
+        InvalidTask: It is none, or the plan has a fault.
     """
     try:
         given: dict[str, Any] = read_json(job)
@@ -80,8 +79,11 @@ def approved(job: str) -> Task:
         words = "what was sent is not the plan of a job: have it planned again"
         raise InvalidTask(words) from error
     agents = [profile.name for profile in agent_manager().profiles]
-    plan.check(agents, inputs=[each.name for each in task.inputs])
-    task.subtasks = plan.tasks(task)
+    try:
+        plan.check(agents, inputs=[each.name for each in task.inputs])
+        task.subtasks = plan.tasks(task)
+    except InvalidPlan as error:
+        raise InvalidTask(f"the plan is refused: {error}") from error
     task.plan = None
     return task
 
