@@ -59,12 +59,16 @@ class Desks:
         if scheme:
             if scheme.lower() != "bearer" or not token.strip():
                 raise _unknown(f"the header Authorization is no bearer token: {_ADVICE}")
-            return _digest(token), self.of_token(token.strip())
+            return self.of_holder(token.strip())
         if not self._embedded:
             raise _unknown(f"there is no token: {_ADVICE}")
         if (why := why_a_stranger(request)) is not None:
             raise _unknown(f"there is no token, and {why}: {_ADVICE}")
         return LOCAL, self.of_user(celery.guard_of_user().name)
+
+    def of_holder(self, token: str) -> tuple[str, LocalDesk]:
+        """Return a name to count requests under, and the desk of whoever holds a token."""
+        return _digest(token), self.of_token(token)
 
     def served(self, guard: Guard) -> LocalDesk:
         """Return the desk of a subject."""
