@@ -6,7 +6,6 @@ Invariant: the standard library alone, since other systems read it in environmen
 from __future__ import annotations
 
 import heapq
-import itertools
 import random
 from dataclasses import dataclass
 from typing import Any
@@ -82,13 +81,16 @@ class Graph:
         )
 
     def with_barriers(self) -> Graph:
-        """Return the graph in which each level needs the whole level before it."""
-        levels = self.levels()
-        needs: list[list[int]] = [[] for _ in self.seconds]
-        for before, level in itertools.pairwise(levels):
-            for node in level:
-                needs[node] = before
-        return Graph(self.seconds, needs)
+        """Return the graph in which each level needs the whole level before it, numbered by levels."""
+        seconds: list[float] = []
+        needs: list[list[int]] = []
+        before: list[int] = []
+        for level in self.levels():
+            places = list(range(len(seconds), len(seconds) + len(level)))
+            seconds += [self.seconds[node] for node in level]
+            needs += [before for _ in level]
+            before = places
+        return Graph(seconds, needs)
 
     def value(self) -> int:
         """Return the sum over the last nodes, where a node is worth 1 and what it needs."""

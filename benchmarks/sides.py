@@ -41,6 +41,11 @@ class Side:
             if not line:
                 raise SideEnded("a side did not start")
 
+    @property
+    def pid(self) -> int:
+        """The id of its process."""
+        return self._process.pid
+
     def _read(self) -> str:
         assert self._process.stdout is not None
         return self._process.stdout.readline()

@@ -31,7 +31,7 @@ def python_of(name: str, needs: Sequence[str], scratch: Path) -> Path:
     if not (folder / "installed").exists():
         shutil.rmtree(folder, ignore_errors=True)
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        pip = [str(python), "-I", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         subprocess.run([*pip, *needs], check=True, stdout=sys.stderr)
         (folder / "installed").write_text("\n".join(needs), encoding="utf-8")
     return python

@@ -22,7 +22,7 @@ def main() -> None:
         handle = client.submit_graph(tasks)
         result = handle.result(timeout=600)
         ran[:] = [task["id"] for task in tasks]
-        return sum(result[task["id"]] == task["args"][0] for task in tasks)
+        return float(sum(result[task["id"]] == task["args"][0] for task in tasks))
 
     def after(graph: Graph) -> None:
         """No task may have begun before what it needs had ended, as the database tells it."""

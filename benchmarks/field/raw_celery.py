@@ -89,9 +89,7 @@ def by_hand(graph: Graph) -> Any:
     levels = seconds_of(graph)
     widths = [len(level) for level in levels]
     if max(widths) == 1:
-        walk.apply_async(
-            (0, len(widths) - 1, final), task_id=final if len(widths) == 1 else None
-        )
+        walk.apply_async((0, len(widths) - 1, final), task_id=final if len(widths) == 1 else None)
     elif len(widths) == 3 and widths[0] == widths[2] == 1:
         spread.delay(0, widths[1], final)
     else:
@@ -110,7 +108,7 @@ def by_canvas(graph: Graph) -> Any:
     parts: list[Any] = []
     for number, level in enumerate(levels):
         given = () if number else (0,)
-        parts += [group(step.s(*given, seconds=seconds) for seconds in level), total.s()]
+        parts += [group([step.s(*given, seconds=seconds) for seconds in level]), total.s()]
     return chain(*parts).apply_async()
 
 

@@ -9,20 +9,22 @@ Invariants
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 from benchmarks.field.environments import python_of
 from benchmarks.field.peers import OURS, PEERS, Peer
 from benchmarks.field.workloads import WORKLOADS, Workload
+from benchmarks.kept import ROOT
 from benchmarks.servers import Servers
 from benchmarks.sides import Side, SideEnded
 
-__all__ = ["ROOT", "Seconds", "take_turns"]
+__all__ = ["Turns", "take_turns"]
 
-ROOT = Path(__file__).parents[2]
-
-Seconds = dict[str, dict[str, list[float]]]
-"""What each workload took each side, round by round."""
+Turns = dict[str, dict[str, list[tuple[float, float]]]]
+"""What each workload took each side, round by round: seconds, and seconds of processors."""
 
 
 def take_turns(
@@ -33,59 +35,73 @@ def take_turns(
     rounds: int,
     scratch: Path,
     told: Callable[[], object],
-) -> Seconds:
+) -> Turns:
     """Measure some sides against each other; `told` is called after each answer.
 
     Raises:
         SideEnded: One of them ended, or answered wrongly.
     """
-    seconds: Seconds = {workload: {name: [] for name in names} for workload in workloads}
+    found: Turns = {workload: {name: [] for name in names} for workload in workloads}
     started: dict[str, Side] = {}
     try:
         for name in names:
-            started[name] = start(servers, name, scratch)
+            started[name] = _start(servers, name, scratch)
         for turn in range(rounds):
+            order = names if turn % 2 else tuple(reversed(names))
             for workload in workloads:
-                order = names if turn % 2 else tuple(reversed(names))
                 for name in order:
-                    seconds[workload][name].append(ask(name, started[name], workload))
+                    found[workload][name].append(_ask(servers, name, started[name], workload))
                     told()
     finally:
         for side in started.values():
             side.end()
-    return seconds
+    return found
 
 
-def ask(name: str, side: Side, workload: str) -> float:
-    """Let a side run a workload; return the seconds. Raises SideEnded."""
+def _ask(servers: Servers, name: str, side: Side, workload: str) -> tuple[float, float]:
+    before = _processor_seconds(servers, side)
     took, value = side.ask(workload)
-    expected = expected_of(PEERS[name], WORKLOADS[workload])
+    used = _processor_seconds(servers, side) - before
+    expected = _expected(PEERS[name], WORKLOADS[workload])
     if value != expected:
         raise SideEnded(f"{name} answered {value:g} to {workload} where {expected} is right")
-    return took
+    return took, used
 
 
-def expected_of(peer: Peer, workload: Workload) -> int:
-    """Return what comes out of a workload, as this side tells it."""
+def _expected(peer: Peer, workload: Workload) -> int:
     graph = workload.graph
     if peer.value == "count":
         return len(graph.seconds)
     return (graph.with_barriers() if peer.value == "barriers" else graph).value()
 
 
-def start(servers: Servers, name: str, scratch: Path) -> Side:
+def _processor_seconds(servers: Servers, side: Side) -> float:
+    """What a side has used up, with all its processes, and both servers."""
+    total = 0.0
+    for pid in (side.pid, servers.postgres.pid, servers.valkey.pid):
+        process = psutil.Process(pid)
+        for one in (process, *process.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                total += sum(one.cpu_times()[:2])
+        # The server's own count is of its children that have ended.
+        total += sum(process.cpu_times()[2:4])
+    return total
+
+
+def _start(servers: Servers, name: str, scratch: Path) -> Side:
     """Start a side with a broker, a database and a folder of its own. Raises SideEnded."""
     peer = PEERS[name]
     folder = servers.home / "sides" / name
     folder.mkdir(parents=True, exist_ok=True)
     broker = servers.broker_url(1 + list(PEERS).index(name))
-    kept = servers.make_database(name.replace("-", "_")) if name != OURS else servers.database_url
-    results = {"redis": broker, "database": f"db+{kept}"}
+    own = name.replace("-", "_")
+    database = servers.database_url if name == OURS else servers.make_database(own)
+    results = {"redis": broker, "database": f"db+{database}"}
     environment = {
         **peer.environment,
         "AI_AGENT_HOME": str(servers.home),
         "FIELD_BROKER": broker,
-        "FIELD_DATABASE": kept,
+        "FIELD_DATABASE": database,
         "FIELD_FOLDER": str(folder),
         "FIELD_RESULTS": results.get(peer.environment.get("FIELD_RESULTS", ""), ""),
         "PYTHONPATH": str(ROOT),
