@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from celery_app.client import Client
 from celery_app.stack.profile import is_embedded
@@ -38,7 +38,10 @@ def begin_anew() -> None:
         "SELECT tablename AS name FROM pg_tables "
         "WHERE schemaname = 'public' AND tablename <> 'schema_migration'"
     )
-    with database.session() as session:
+
+    def empty(connection: Connection) -> None:
         # Past the triggers of the journals, as their owner can.
-        session.execute(text("SET LOCAL session_replication_role = replica"))
-        session.execute(text(f"TRUNCATE {', '.join(row.name for row in tables)}"))
+        connection.execute(text("SET LOCAL session_replication_role = replica"))
+        connection.execute(text(f"TRUNCATE {', '.join(row.name for row in tables)}"))
+
+    database.transaction(empty)

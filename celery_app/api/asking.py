@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from fastapi import Depends, Request
 
 from celery_app import celery
-from celery_app.api.peers import user_of
+from celery_app.api.peers import Users
 from celery_app.api.problems import Refusal
 from celery_app.local_desk import LocalDesk
 from celery_app.orchestrator.workflow_files import WorkflowFiles
@@ -35,6 +35,7 @@ __all__ = ["Asking", "Desks", "admit", "why_a_stranger"]
 _NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 #: Whoever sets one of them speaks for somebody else.
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
+_users = Users()
 _ADVICE = "send one as bearer in the header Authorization; `ai-agent token create NAME` makes it"
 
 
@@ -103,10 +104,10 @@ def why_a_stranger(request: Request) -> str | None:
 
 
 def _is_somebody_elses(request: Request) -> bool:
-    server = request.scope.get("server")
-    if request.client is None or server is None or server[1] is None:
+    client, server = request.scope.get("client"), request.scope.get("server")
+    if client is None or server is None or server[1] is None:
         return False
-    user = user_of((request.client.host, request.client.port), server[1])
+    user = _users.of(client, server[1])
     return user is not None and user not in (os.geteuid(), 0)
 
 

@@ -7,15 +7,41 @@ words of the address in the order of the machine's bytes, and the user that has 
 from __future__ import annotations
 
 import sys
+from collections import OrderedDict
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
-__all__ = ["user_of"]
+__all__ = ["Users", "user_of"]
 
 _TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 _LOCAL, _REMOTE, _USER = 1, 2, 7
 _MAPPED = bytes(10) + b"\xff\xff"
+#: The table of all sockets takes milliseconds to read, so connections are looked up once.
+_KEPT = 2000
+
+
+class Users:
+    """Who is at the other end of the connections of a server."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[int, tuple[object, int | None]] = OrderedDict()
+
+    def of(self, client: tuple[str, int], server_port: int) -> int | None:
+        """See `user_of`.
+
+        Args:
+            client: What the server calls the other end: one object for the time of a connection, since
+                another one may have the same address later.
+            server_port: The server's own port.
+        """
+        known = self._known.get(id(client))
+        if known is None:
+            # It is held as well: no other object has its identity meanwhile.
+            known = self._known[id(client)] = (client, user_of(client, server_port))
+            if len(self._known) > _KEPT:
+                self._known.popitem(last=False)
+        return known[1]
 
 
 def user_of(client: tuple[str, int], server_port: int) -> int | None:

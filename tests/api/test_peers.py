@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from celery_app.api.peers import user_of
+from celery_app.api.peers import Users, user_of
 from tests.api.serving import Served
 
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells")
@@ -36,6 +36,20 @@ def test_the_user_of_a_connection_is_found(family: socket.AddressFamily) -> None
             server.accept()[0].close()
             assert user_of((host, client.getsockname()[1]), port) == os.geteuid()
             assert user_of((host, client.getsockname()[1]), port + 1) is None
+
+
+@LINUX
+def test_connections_are_looked_up_once_and_one_after_the_other_with_the_same_address_anew() -> None:
+    users = Users()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            server.accept()[0].close()
+            first = client.getsockname()
+            assert users.of(first, port) == os.geteuid()
+        assert users.of(first, port) == os.geteuid(), "it was looked up again"
+        # The same address, but another connection, which is not there.
+        assert users.of((first[0], first[1]), port + 1) is None
 
 
 @LINUX
