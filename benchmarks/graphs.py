@@ -8,7 +8,6 @@ The servers are embedded ones of the measurement's own; workers are ordinary one
 
 from __future__ import annotations
 
-import heapq
 import os
 import random
 import shutil
@@ -21,9 +20,8 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import click
@@ -32,106 +30,13 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from benchmarks.shapes import Graph, lane_graph, layered_graph, random_graph
+
 if TYPE_CHECKING:
     from celery_app.client import Client
 
 ROOT = Path(__file__).parents[1]
 SLOTS = 16
-
-
-@dataclass
-class Graph:
-    """A graph to run: the seconds that each node sleeps, and the nodes that it needs."""
-
-    seconds: list[float]
-    needs: list[list[int]]
-
-    def tasks(self) -> list[dict[str, Any]]:
-        """Return it as a client submits it."""
-        ids = [str(uuid4()) for _ in self.seconds]
-        return [
-            {
-                "id": ids[node],
-                "task": "chore.sleep" if seconds else "chore.echo",
-                "args": [seconds or node],
-                "dependencies": [ids[needed] for needed in self.needs[node]],
-            }
-            for node, seconds in enumerate(self.seconds)
-        ]
-
-    def critical_path(self) -> float:
-        """Return the longest sum of sleeps along dependencies; nodes stand in topological order."""
-        ends: list[float] = []
-        for node, seconds in enumerate(self.seconds):
-            ends.append(seconds + max((ends[needed] for needed in self.needs[node]), default=0.0))
-        return max(ends)
-
-    def greedy_schedule(self, slots: int) -> float:
-        """Return the makespan of starting whatever is ready first, on so many slots, at no cost."""
-        followers: list[list[int]] = [[] for _ in self.seconds]
-        unmet = [len(needed) for needed in self.needs]
-        for node, needed in enumerate(self.needs):
-            for one in needed:
-                followers[one].append(node)
-        ready = [(0.0, node) for node, count in enumerate(unmet) if count == 0]
-        heapq.heapify(ready)
-        free = [0.0] * slots
-        ends = [0.0] * len(unmet)
-        while ready:
-            since, node = heapq.heappop(ready)
-            ends[node] = max(since, heapq.heappop(free)) + self.seconds[node]
-            heapq.heappush(free, ends[node])
-            for follower in followers[node]:
-                unmet[follower] -= 1
-                if unmet[follower] == 0:
-                    start = max(ends[needed] for needed in self.needs[follower])
-                    heapq.heappush(ready, (start, follower))
-        return max(ends)
-
-    def barriers(self, slots: int) -> float:
-        """Return the makespan where each level waits for the whole level before it."""
-        levels: list[int] = []
-        for needed in self.needs:
-            levels.append(1 + max((levels[one] for one in needed), default=-1))
-        total = 0.0
-        for level in range(max(levels) + 1):
-            alone = [s for s, one in zip(self.seconds, levels, strict=True) if one == level]
-            total += Graph(alone, [[] for _ in alone]).greedy_schedule(slots)
-        return total
-
-
-def random_graph(chance: random.Random) -> Graph:
-    """Return up to 200 nodes, each with up to four dependencies among those shortly before it."""
-    count = chance.randint(100, 200)
-    needs: list[list[int]] = []
-    for node in range(count):
-        near = range(max(0, node - 40), node)
-        needs.append(sorted(chance.sample(near, min(len(near), chance.randint(0, 4)))))
-    return Graph([chance.uniform(0.05, 0.5) for _ in range(count)], needs)
-
-
-def lane_graph(chance: random.Random) -> Graph:
-    """Return six lanes of uneven steps with a few links across: what barriers are worst at."""
-    lanes, stages = 6, 12
-    seconds, needs = [], []
-    for stage in range(stages):
-        for lane in range(lanes):
-            seconds.append(min(0.5, max(0.05, chance.lognormvariate(-2.0, 0.9))))
-            before = [(stage - 1) * lanes + lane] if stage else []
-            if stage and chance.random() < 0.1:
-                before.append((stage - 1) * lanes + chance.randrange(lanes))
-            needs.append(sorted(set(before)))
-    return Graph(seconds, needs)
-
-
-def layered_graph(layers: int, width: int) -> Graph:
-    """Return layers of tasks that do nothing, each needing three of the layer before."""
-    needs = [
-        [(layer - 1) * width + (place + step) % width for step in range(3)] if layer else []
-        for layer in range(layers)
-        for place in range(width)
-    ]
-    return Graph([0.0] * (layers * width), needs)
 
 
 @contextmanager

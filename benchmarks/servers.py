@@ -10,7 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg2
 import redis
+from psycopg2 import sql
 
 from celery_app.stack.postgres import DATABASE, PORT, USER, PostgresServer
 from celery_app.stack.stack import Stack
@@ -29,7 +31,24 @@ class Servers:
     @property
     def database_url(self) -> str:
         """SQLAlchemy's URL of the database."""
-        return database_url(USER, None, str(self.postgres.socket.parent), PORT, DATABASE)
+        return self.url_of(DATABASE)
+
+    def url_of(self, database: str) -> str:
+        """Return SQLAlchemy's URL of one of PostgreSQL's databases."""
+        return database_url(USER, None, str(self.postgres.socket.parent), PORT, database)
+
+    def make_database(self, name: str) -> str:
+        """Make an empty database, in the place of an older one; return SQLAlchemy's URL of it."""
+        folder = str(self.postgres.socket.parent)
+        connection = psycopg2.connect(host=folder, port=PORT, user=USER, dbname="postgres")
+        try:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                for order in ("DROP DATABASE IF EXISTS {} WITH (FORCE)", "CREATE DATABASE {}"):
+                    cursor.execute(sql.SQL(order).format(sql.Identifier(name)))
+        finally:
+            connection.close()
+        return self.url_of(name)
 
     def broker_url(self, db: int = 0) -> str:
         """Return kombu's URL of one of Valkey's databases."""

@@ -9,26 +9,29 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-__all__ = ["Costs", "compare", "serve"]
+__all__ = ["Costs", "Side", "SideEnded", "compare", "serve"]
 
 Costs = tuple[float, ...]
 """What one round took, in units that the benchmark chooses."""
+
+
+class SideEnded(Exception):
+    """A side has ended, or did not start; what it said stands above."""
 
 
 class Side:
     """One side, started and warm.
 
     Args:
-        module: The benchmark, which is run as `python -m MODULE --serve` and calls `serve`.
+        command: A program that calls `serve`.
         environment: What makes this side what it is.
-        tasks: How many tasks it does in a round.
     """
 
-    def __init__(self, module: str, environment: Mapping[str, str], tasks: int) -> None:
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module, "--serve", "--tasks", str(tasks)],
+            command,
             env={**os.environ, **environment},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -36,7 +39,12 @@ class Side:
         )
         while (line := self._read()).strip() != "ready":
             if not line:
-                sys.exit("a side did not start")
+                raise SideEnded("a side did not start")
+
+    @property
+    def pid(self) -> int:
+        """The id of its process."""
+        return self._process.pid
 
     def _read(self) -> str:
         assert self._process.stdout is not None
@@ -47,11 +55,17 @@ class Side:
         assert self._process.stdin is not None
         self._process.stdin.write(f"{work}\n")
         self._process.stdin.flush()
-        return tuple(map(float, self._read().split()))
+        costs = tuple(map(float, self._read().split()))
+        if not costs:
+            raise SideEnded(f"a side ended while it did {work}")
+        return costs
 
     def end(self) -> None:
         """Let it end, and wait for that."""
-        self._process.communicate()
+        try:
+            self._process.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
 
 
 def serve(kinds: Iterable[str], work: Callable[[str], Costs]) -> None:
@@ -72,7 +86,8 @@ def compare(
     rounds: int,
 ) -> Iterable[tuple[str, dict[str, Costs]]]:
     """Yield for each kind of work the medians of each side, of one task."""
-    started = {name: Side(module, environment, tasks) for name, environment in sides.items()}
+    command = [sys.executable, "-m", module, "--serve", "--tasks", str(tasks)]
+    started = {name: Side(command, environment) for name, environment in sides.items()}
     for kind in kinds:
         costs: dict[str, list[Costs]] = {name: [] for name in started}
         for _ in range(rounds):

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import time
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -34,6 +35,9 @@ from celery_app.worker.visibility import VisibilityStep, renew
 logger = logging.getLogger(__name__)
 
 _TRANSPORT = "celery_app.worker.channel:Transport"
+#: Seconds that events wait for others to be told to monitors together. Each alone, at once, took a worker
+#: with short tasks a fifth of its time.
+_EVENTS_WAIT = 0.1
 
 
 class Adopt(bootsteps.StartStopStep):
@@ -73,6 +77,7 @@ class Consumer(consumer.Consumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.held = Held()
+        self._told_at = 0.0
         super().__init__(*args, **kwargs)
 
     def connection_for_read(self, heartbeat: Any = None) -> Any:
@@ -119,6 +124,15 @@ class Consumer(consumer.Consumer):
         if isinstance(message, Message):
             message.verdict = functools.partial(p, *args, **kwargs)
         return super().call_soon_ack(p, *args, **kwargs)
+
+    def on_send_event_buffered(self) -> None:
+        """Tell monitors of an event soon, with all that happen until then."""
+        now = time.monotonic()
+        # A telling that was lost with its connection is made up for by that of the next event.
+        if self.hub and now >= self._told_at:
+            self._told_at = now + _EVENTS_WAIT
+            # The timer is the loop's own; events come from the threads of tasks, too.
+            self.hub.call_soon(self.hub.call_later, _EVENTS_WAIT, self._flush_events)
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
         """Return what is called with each message."""

@@ -34,9 +34,11 @@ def heard() -> Iterator[list[dict[str, Any]]]:
     listener = threading.Thread(target=listen)
     listener.start()
     hears.wait(10)
-    yield events
-    ended.set()
-    listener.join()
+    try:
+        yield events
+    finally:
+        ended.set()
+        listener.join()
 
 
 def step(task: str, *args: Any, needs: tuple[dict[str, Any], ...] = ()) -> dict[str, Any]:
@@ -75,6 +77,31 @@ def test_monitors_are_told_once_what_became_of_each(client: Client) -> None:
         wait_until(lambda: all_told() == expected, 30, f"{all_told()}")
     [last] = [event for event in events if event.get("uuid") == skipped["id"]]
     assert (last["name"], last["args"]) == ("own.echo", "(general)")
+
+
+@pytest.mark.usefixtures("worker")
+def test_events_of_many_short_tasks_are_told_together(client: Client) -> None:
+    from celery_app.celery import app
+
+    tasks = [step("own.echo", number) for number in range(60)]
+    ids = {task["id"] for task in tasks}
+    with (
+        heard() as events,
+        app.connection_for_read() as connection,
+        connection.default_channel.client.pubsub() as messages,
+    ):
+        messages.psubscribe("*celeryev*task*")
+        wait_until(lambda: any(event["type"] == "worker-heartbeat" for event in events), 20)
+        client.submit_graph(tasks).result(timeout=60)
+
+        def told(kind: str) -> set[str]:
+            return {event["uuid"] for event in list(events) if event["type"] == kind}
+
+        wait_until(lambda: ids <= told("task-started") & told("task-succeeded"), 30)
+        sent = 0
+        while (message := messages.get_message(timeout=0.2)) is not None:
+            sent += message["type"] == "pmessage"
+    assert 0 < sent < len(tasks)
 
 
 @pytest.mark.timeout(180)

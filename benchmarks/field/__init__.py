@@ -1,0 +1,1 @@
+"""This system beside others, on the same graphs, servers and machine, in the same minutes."""

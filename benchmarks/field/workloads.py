@@ -1,0 +1,47 @@
+"""What every side of the comparison runs, by name.
+
+Invariant: the standard library alone. A name means the same graph wherever and whenever it is run.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from benchmarks.shapes import Graph, chain_graph, fan_graph, layered_graph, slept
+
+__all__ = ["CORE", "SLOTS", "SMALL", "WARM_UP", "WORKLOADS", "Workload"]
+
+#: Tasks that each side runs at once.
+SLOTS = 8
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A graph, and how often it is run for one figure (of which the median counts)."""
+
+    title: str
+    graph: Graph
+    repeats: int = 1
+
+
+def _layered(side: int) -> Graph:
+    return layered_graph(side, side)
+
+
+WORKLOADS = {
+    "fan-100": Workload("fan-out and fan-in, 100", fan_graph(100)),
+    "fan-1000": Workload("fan-out and fan-in, 1000", fan_graph(1000)),
+    "chain-40": Workload("chain of 40", chain_graph(40)),
+    "chain-100": Workload("chain of 100", chain_graph(100)),
+    "layered": Workload("10 layers of 10, three needs", _layered(10)),
+    "sleeps": Workload("the same, 10 to 200 ms each", slept(_layered(10), random.Random(4))),
+    "latency": Workload("one task", chain_graph(1), repeats=20),
+    "fan-20": Workload("fan-out and fan-in, 20", fan_graph(20)),
+    "chain-10": Workload("chain of 10", chain_graph(10)),
+    "layered-4": Workload("4 layers of 4, three needs", _layered(4)),
+    "sleeps-4": Workload("the same, 10 to 200 ms each", slept(_layered(4), random.Random(4))),
+}
+CORE = ("fan-100", "fan-1000", "chain-40", "chain-100", "layered", "sleeps", "latency")
+SMALL = ("fan-20", "chain-10", "layered-4", "sleeps-4", "latency")
+WARM_UP = ("fan-20", "chain-10", "layered-4", "latency")
