@@ -52,6 +52,19 @@ def test_the_graph_changes_while_somebody_looks(console: Site, open_page: OpenPa
     assert "Bind the drawings" in page.locator("#announced").inner_text()
 
 
+def test_a_plan_appears_on_the_page_that_waited_for_it(console: Site, open_page: OpenPage) -> None:
+    page = open_page(console.url)
+    hand_in(page, console.url, "Write a report about the wheel", plan="yes")
+    page.evaluate("window.isTheSamePage = true")
+    expect(page.locator("#saying")).to_be_visible()
+    expect(page.locator("#graph tbody tr")).to_have_count(3, timeout=30_000)
+    expect(page.locator(".drawing .step.running")).to_have_count(1, timeout=30_000)
+    expect(page.locator("#saying")).to_have_count(0)
+    assert page.evaluate("window.isTheSamePage")
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator("#standing .state")).to_contain_text("cancelled")
+
+
 def test_questions_are_answered_with_a_choice_and_with_json(
     console: Site, open_page: OpenPage
 ) -> None:

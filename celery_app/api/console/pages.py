@@ -1,8 +1,9 @@
 """Every page of the console, on one page.
 
 To add a room of pages, write its functions into a file of their own, list them here, and their way in among
-`rendering.ROOMS`. Templates extend `base.html`; what stands in a part with `data-live` and an id is
-replaced while the page is open, whenever something happens in the stream that `data-stream` of it names.
+`rendering.ROOMS`. Templates extend `base.html`. A part with `data-live` and an id is replaced while the page
+is open, whenever something happens in the stream that `data-stream` of the page names; so it has to be there
+from the beginning, even if it is empty.
 """
 
 from __future__ import annotations

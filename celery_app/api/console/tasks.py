@@ -39,7 +39,8 @@ def show(request: Request, desk: Asking, task_id: Identified) -> Response:
     record = store.get(str(task_id))
     critical = critical_tasks(document)
     state = TaskState(document["state"])
-    events = desk.events("task", task_id, 0)
+    happened = desk.events("task", task_id, 0)
+    below = {document["id"], *(task["id"] for task in document["tasks"])}
     return page(
         request,
         "task.html",
@@ -51,14 +52,14 @@ def show(request: Request, desk: Asking, task_id: Identified) -> Response:
         created_at=record.created_at,
         graph=picture_of_tasks(document, critical),
         rows=rows_of(document["tasks"][:_MOST_ROWS], critical),
-        events=events,
+        events=[event for event in happened if event["task_id"] in below],
         artifacts=brought_forth(desk, task_id),
         logs=log_lines(desk, task_id=str(task_id)),
         is_open=not state.is_final,
         # A run is gone on with as a whole.
         can_retry=state in (TaskState.FAILED, TaskState.CANCELLED)
         and not known.is_run(record.root_id),
-        stream=f"/console/tasks/{task_id}/events?after={events[-1]['id'] if events else 0}",
+        stream=f"/console/tasks/{task_id}/events?after={happened[-1]['id'] if happened else 0}",
     )
 
 

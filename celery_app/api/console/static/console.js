@@ -1,8 +1,8 @@
 // Keeps an open page as the server would make it now.
 //
 // <main data-stream> names a stream of events. Whenever something happens in it, the page is fetched again and
-// each part of it with `data-live` and an id takes the place of the one that stands here, if it differs.
-// What a person has opened, written or focused stays as it is. Without this script a page is not live, and
+// each part of it with `data-live` and an id takes the place of the one that stands here, if it differs; one
+// with `data-passing` goes once the server has it no more. What a person has opened, written or focused stays as it is. Without this script a page is not live, and
 // otherwise the same.
 
 const SHORTEST_PAUSE = 300;
@@ -74,6 +74,9 @@ function replaceParts(fresh) {
   for (const part of fresh.querySelectorAll("[data-live][id]")) {
     const known = document.getElementById(part.id);
     if (known !== null && !isBeingWritten(known)) replace(known, document.adoptNode(part));
+  }
+  for (const part of document.querySelectorAll("[data-passing][id]")) {
+    if (fresh.getElementById(part.id) === null) part.remove();
   }
   announce(before, states(document));
 }
