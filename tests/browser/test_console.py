@@ -49,7 +49,7 @@ def test_the_graph_changes_while_somebody_looks(console: Site, open_page: OpenPa
     critical = page.locator(".drawing .step.critical title").all_text_contents()
     assert [words.partition("\n")[0] for words in critical] == way
     assert page.evaluate("window.isTheSamePage")
-    assert "Bind the drawings" in page.locator("#announced").inner_text()
+    expect(page.locator("#announced")).to_contain_text("Drawings of the mill: succeeded")
 
 
 def test_a_plan_appears_on_the_page_that_waited_for_it(console: Site, open_page: OpenPage) -> None:
