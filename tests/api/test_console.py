@@ -161,6 +161,22 @@ def test_the_plan_of_a_job_with_large_files_comes_back_whole(
     client.task(task_id).cancel()
 
 
+@pytest.mark.parametrize("said", [None, "https://flower.example/eyes/"])
+def test_flower_is_a_step_away(
+    asking: httpx.Client,
+    served: Served,
+    task: TaskHandle,
+    monkeypatch: pytest.MonkeyPatch,
+    said: str | None,
+) -> None:
+    section = served.app.state.settings.monitoring.flower
+    monkeypatch.setitem(section.__dict__, "url", said)
+    page = asking.get(f"/console/tasks/{task.id}").text
+    expected = "https://flower.example/eyes" if said else "http://127.0.0.1:5555"
+    assert f'href="{expected}/"' in page
+    assert f'href="{expected}/task/{task.id}"' in page
+
+
 def at(second: int) -> str:
     return f"2026-03-01T12:00:{second:02}+00:00"
 

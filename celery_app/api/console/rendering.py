@@ -88,6 +88,7 @@ def see(address: str, said: str | None = None) -> Response:
 
 
 def _flower(request: Request) -> str:
-    """Return where Flower is: as the settings say, or on this host under its port."""
+    """Return where Flower is, without a slash at the end: as the settings say, or on this host."""
     said: str | None = request.app.state.settings.monitoring.flower.url
-    return said or f"{request.url.scheme}://{request.url.hostname}:{FLOWER_PORT}/"
+    here = f"{request.url.scheme}://{request.url.hostname}:{FLOWER_PORT}"
+    return (said or here).rstrip("/")
