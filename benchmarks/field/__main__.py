@@ -69,7 +69,7 @@ def _install(names: Sequence[str], scratch: Path) -> Iterator[tuple[str, str]]:
     """Install the peers; yield those that cannot be installed, with the reason."""
     for name in names:
         try:
-            python_of(name, PEERS[name].needs, scratch)
+            python_of(PEERS[name], scratch)
         except subprocess.CalledProcessError as error:
             yield name, f"it could not be installed: {error.cmd[0]} ended with {error.returncode}"
 

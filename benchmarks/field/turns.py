@@ -106,5 +106,5 @@ def _start(servers: Servers, name: str, scratch: Path) -> Side:
         "FIELD_RESULTS": results.get(peer.environment.get("FIELD_RESULTS", ""), ""),
         "PYTHONPATH": str(ROOT),
     }
-    python = python_of(name, peer.needs, scratch)
+    python = python_of(peer, scratch)
     return Side([str(python), "-m", f"benchmarks.field.{peer.module}"], environment)

@@ -39,7 +39,9 @@ def test_the_user_of_a_connection_is_found(family: socket.AddressFamily) -> None
 
 
 @LINUX
-def test_connections_are_looked_up_once_and_one_after_the_other_with_the_same_address_anew() -> None:
+def test_connections_are_looked_up_once_and_one_after_the_other_with_the_same_address_anew() -> (
+    None
+):
     users = Users()
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
