@@ -229,13 +229,18 @@ def task_names() -> list[str]:
     Raises:
         ConfigurationError: A module of `imports` cannot be imported.
     """
+    _import_modules()
+    return [name for name in app.tasks if not name.startswith("celery.")]
+
+
+@functools.cache
+def _import_modules() -> None:
     try:
         app.loader.import_default_modules()
     except ImportError as error:
         raise ConfigurationError(
             f"a module of `imports` cannot be imported: {error}; correct imports or PYTHONPATH"
         ) from error
-    return [name for name in app.tasks if not name.startswith("celery.")]
 
 
 def prepare() -> None:

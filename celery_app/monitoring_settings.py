@@ -74,10 +74,14 @@ class Tracing(Section):
 
 
 class Flower(Protected):
-    """Whom Flower lets in. Without a `password_file` a password is made, and kept in the home."""
+    """Whom Flower lets in. Without a `password_file` a password is made, and kept in the home.
+
+    `url` is where people find it, for the links of the console; by default port 5555 of the same host.
+    """
 
     auth: bool = True
     user: str = Field("ai-agent", pattern=r"^[^:\s]+$")
+    url: str | None = Field(None, pattern=r"^https?://\S+$")
 
 
 class Monitoring(Section):

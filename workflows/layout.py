@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from grandalf.graphs import Edge, Graph, Vertex
 from grandalf.layouts import DummyVertex, SugiyamaLayout
 
-__all__ = ["Lane", "Layout", "lay_out"]
+__all__ = ["Arrow", "Lane", "Layout", "lay_out"]
 
 Arrow = tuple[str, str]
 

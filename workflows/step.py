@@ -102,7 +102,7 @@ class Loop(BaseModel):
     model_config = _MODEL
 
     until: FilledText | bool = Field(description="Asked after each round.")
-    max: int = Field(ge=1, le=MAX_ROUNDS, description="The most rounds.")
+    max: int = Field(strict=True, ge=1, le=MAX_ROUNDS, description="The most rounds.")
 
 
 class WorkflowStep(Work):

@@ -166,8 +166,8 @@ Moment = Annotated[AwareDatetime, AfterValidator(_moment)]
 JsonList = Annotated[list[Any], AfterValidator(_unchanged)]
 JsonObject = Annotated[dict[str, Any], AfterValidator(_unchanged)]
 MemorySize = Annotated[str, AfterValidator(_size)]
-# More than anybody means, and what every column holds.
-Amount = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
-Count = Annotated[int, Field(gt=0, le=2**53)]
+# More than anybody means, and what every column holds; `true` is no number here.
+Amount = Annotated[float, Field(strict=True, gt=0, le=1e9, allow_inf_nan=False)]
+Count = Annotated[int, Field(strict=True, gt=0, le=2**53)]
 # Sets have no order of their own, and equal tasks are to be equal as JSON.
 SetOf = Annotated[set[T], PlainSerializer(sorted, return_type=list[str], when_used="json")]

@@ -173,7 +173,7 @@ class RetryPolicy(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    max: int = Field(0, ge=0, le=1000, description="Tries after the first.")
+    max: int = Field(0, strict=True, ge=0, le=1000, description="Tries after the first.")
     seconds: Amount = 1.0
     backoff: Literal["exponential", "fixed"] = "exponential"
     on: list[Name] = Field(default_factory=list)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["LONGEST_FILE", "read_text"]
+__all__ = ["LONGEST_FILE", "read_text", "text_of"]
 
 #: Bytes of the largest file that is read: an input, a graph of tasks, a file of settings.
 LONGEST_FILE = 1_000_000
@@ -25,6 +25,11 @@ def read_text(path: Path, most: int = LONGEST_FILE) -> str:
         # A path may hold what no name of a file can.
         reason = getattr(error, "strerror", None) or error
         raise ValueError(f"cannot be read: {reason}; give a readable file") from error
+    return text_of(content, most)
+
+
+def text_of(content: bytes, most: int = LONGEST_FILE) -> str:
+    """Return the text that the bytes of a file are; raises as `read_text`."""
     if len(content) > most:
         raise ValueError(f"has more than {most:,} bytes, which is the most that is read: split it")
     try:

@@ -22,6 +22,7 @@ from starlette.responses import JSONResponse, Response
 
 from celery_app import celery
 from celery_app.api.asking import Desks
+from celery_app.api.console.pages import add_console
 from celery_app.api.gate import Gate
 from celery_app.api.hub import Hub
 from celery_app.api.openapi import describe
@@ -60,6 +61,7 @@ def make_app(settings: SystemSettings | None = None) -> FastAPI:
         _add(app, address, APIRoute)
     for address in ROUTES:
         _add(app, address, Route)
+    add_console(app)
     app.add_middleware(Gate, largest=settings.api.largest_body)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]
     return app

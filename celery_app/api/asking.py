@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from fastapi import Depends, Request
 
 from celery_app import celery
-from celery_app.api.peers import Users
+from celery_app.api.peers import user_of
 from celery_app.api.problems import Refusal
 from celery_app.local_desk import LocalDesk
 from celery_app.orchestrator.workflow_files import WorkflowFiles
@@ -30,12 +30,13 @@ from celery_app.security.policy import Decision
 from celery_app.security.policy import request as asked
 from celery_app.stack.profile import is_embedded
 
-__all__ = ["Asking", "Desks", "admit", "why_a_stranger"]
+__all__ = ["LOCAL", "Asking", "Desks", "admit", "why_a_stranger"]
 
+#: What the requests of this machine's user are counted under.
+LOCAL = "local"
 _NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 #: Whoever sets one of them speaks for somebody else.
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
-_users = Users()
 _ADVICE = "send one as bearer in the header Authorization; `ai-agent token create NAME` makes it"
 
 
@@ -58,12 +59,16 @@ class Desks:
         if scheme:
             if scheme.lower() != "bearer" or not token.strip():
                 raise _unknown(f"the header Authorization is no bearer token: {_ADVICE}")
-            return _digest(token), self.of_token(token.strip())
+            return self.of_holder(token.strip())
         if not self._embedded:
             raise _unknown(f"there is no token: {_ADVICE}")
         if (why := why_a_stranger(request)) is not None:
             raise _unknown(f"there is no token, and {why}: {_ADVICE}")
-        return "local", self.of_user(celery.guard_of_user().name)
+        return LOCAL, self.of_user(celery.guard_of_user().name)
+
+    def of_holder(self, token: str) -> tuple[str, LocalDesk]:
+        """Return a name to count requests under, and the desk of whoever holds a token."""
+        return _digest(token), self.of_token(token)
 
     def served(self, guard: Guard) -> LocalDesk:
         """Return the desk of a subject."""
@@ -107,7 +112,7 @@ def _is_somebody_elses(request: Request) -> bool:
     client, server = request.scope.get("client"), request.scope.get("server")
     if client is None or server is None or server[1] is None:
         return False
-    user = _users.of(client, server[1])
+    user = user_of(client, server)
     return user is not None and user not in (os.geteuid(), 0)
 
 

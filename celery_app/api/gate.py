@@ -9,6 +9,7 @@ import logging
 import time
 
 from fastapi import Request
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from celery_app.api.problems import Refusal, problem, unexpected
@@ -66,6 +67,9 @@ class _Passage:
             await self._app(self._scope, self.receive, self.send)
         except Refusal as refusal:
             await self._answer(refusal)
+        except ClientDisconnect:
+            # Whoever has gone needs no answer.
+            pass
         except Exception as error:  # noqa: BLE001, RUF100 - the last door
             if self._status is not None:
                 raise

@@ -116,16 +116,16 @@ class Fork(_Brought):
 class Gift(_Brought):
     """What a task may use up in addition."""
 
-    tokens: int = Field(0, ge=0, le=2**53)
-    calls: int = Field(0, ge=0, le=2**53)
-    seconds: float = Field(0, ge=0, le=2**53)
+    tokens: int = Field(0, strict=True, ge=0, le=2**53)
+    calls: int = Field(0, strict=True, ge=0, le=2**53)
+    seconds: float = Field(0, strict=True, ge=0, le=2**53)
 
 
 class Budget(_Brought):
     """What all tasks of a project together may use up; null is no limit."""
 
-    tokens: int | None = Field(None, ge=1, le=2**53)
-    calls: int | None = Field(None, ge=1, le=2**53)
+    tokens: int | None = Field(None, strict=True, ge=1, le=2**53)
+    calls: int | None = Field(None, strict=True, ge=1, le=2**53)
     seconds: Amount | None = None
 
 
@@ -175,7 +175,7 @@ class WritingWish(_Brought):
 class Restoring(_Brought):
     """Which version is to hold again."""
 
-    version: Version = Field(examples=[1])
+    version: Version = Field(strict=True, examples=[1])
 
 
 class Silence(_Brought):

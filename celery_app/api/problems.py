@@ -33,7 +33,15 @@ from celery_app.security.guard import TokenRefused
 from workflows.errors import IllegalTransition, InvalidWorkflow
 from workflows.problem import shown
 
-__all__ = ["MEDIA", "Refusal", "answer_errors", "problem", "unexpected"]
+__all__ = [
+    "MEDIA",
+    "Refusal",
+    "answer_errors",
+    "invalid_words",
+    "problem",
+    "status_of",
+    "unexpected",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -148,17 +156,23 @@ async def _refused(_: Request, error: Exception) -> Response:
 
 async def _invalid(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    faults = [
-        {
-            "place": ".".join(str(part)[:60] for part in fault["loc"]),
-            "message": fault["msg"].removeprefix("Value error, "),
-        }
-        for fault in error.errors()[:_MOST_FAULTS]
-    ]
+    faults = [_fault(fault) for fault in error.errors()[:_MOST_FAULTS]]
+    return problem(422, "InvalidRequest", invalid_words(error), exit_code=2, errors=faults)
+
+
+def invalid_words(error: RequestValidationError) -> str:
+    """Return in one sentence the first thing that is wrong with a request."""
     first = error.errors()[0]
     given = "" if isinstance(first.get("input"), dict) else f" {shown(first.get('input'))}"
-    detail = f"{faults[0]['place']}{given}: {faults[0]['message']}"
-    return problem(422, "InvalidRequest", detail, exit_code=2, errors=faults)
+    fault = _fault(first)
+    return f"{fault['place']}{given}: {fault['message']}"
+
+
+def _fault(fault: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        "place": ".".join(str(part)[:60] for part in fault["loc"]),
+        "message": fault["msg"].removeprefix("Value error, "),
+    }
 
 
 async def _of_the_framework(_: Request, error: Exception) -> Response:

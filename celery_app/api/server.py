@@ -17,7 +17,10 @@ from celery_app import celery
 from celery_app.api.app import make_app
 from celery_app.observe.log_setup import start_logging
 
-__all__ = ["app", "serve"]
+__all__ = ["address", "app", "serve"]
+
+#: What a server listens on that listens everywhere.
+_EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 - not listened on, but read
 
 
 def serve(host: str | None = None, port: int | None = None) -> None:
@@ -45,6 +48,14 @@ def serve(host: str | None = None, port: int | None = None) -> None:
         Multiprocess(config, sockets=[config.bind_socket()]).run()
     else:
         uvicorn.Server(config).run()
+
+
+def address(host: str | None = None, port: int | None = None) -> str:
+    """Return where a browser of this machine finds what is served there; see `serve`."""
+    settings = celery.settings.api
+    name = settings.host if host is None else host
+    shown = "localhost" if name in _EVERYWHERE else f"[{name}]" if ":" in name else name
+    return f"http://{shown}:{settings.port if port is None else port}/"
 
 
 def app() -> FastAPI:

@@ -1,4 +1,4 @@
-"""`ai-agent api`: the HTTP API."""
+"""`ai-agent api`: the HTTP API and the web console."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["api"]
 @click.option("--port", type=click.IntRange(1, 65535), help="By default 8000, or api.port.")
 @click.option("--host", metavar="ADDRESS", help="By default 127.0.0.1, or api.host.")
 def api(port: int | None, host: str | None) -> None:
-    """Serve the HTTP API until interrupted.
+    """Serve the HTTP API and the web console until interrupted.
 
-    What it offers stands in /openapi.json. Everybody else than the user of this machine needs a token
-    (`ai-agent token create`), and so does everything that comes from another machine.
+    The console is at /, what the API offers stands in /openapi.json. Everybody else than the user of this
+    machine needs a token (`ai-agent token create`), and so does everything that comes from another machine.
 
     \b
     Examples:
@@ -22,9 +22,10 @@ def api(port: int | None, host: str | None) -> None:
       ai-agent api --host 0.0.0.0 --port 8080
       curl http://localhost:8000/tasks
     """
-    from celery_app.cli.system import prepare
+    from celery_app.cli.system import note, prepare
 
     prepare()
-    from celery_app.api.server import serve
+    from celery_app.api.server import address, serve
 
+    note(f"the console will be at {address(host, port)}")
     serve(host, port)

@@ -118,6 +118,9 @@ class TaskManager:
         self.task_queue.ensure_reachable()
         graph = draw(task, choose_agent, limits())
         self.task_queue.publish(self._graphs.add(graph.requested_by(self.permissions.name)))
+        if task.idempotency_key is None:
+            return task.id
+        # Somebody else may have come first with it.
         return self._known(task) or task.id
 
     def get(self, task_id: UUID | str) -> TaskRecord:
@@ -253,6 +256,8 @@ class TaskManager:
         members = list(task.walk())
         inside = {member.id for member in members}
         wanted = {needed for member in members for needed in member.dependencies} - inside
+        if not wanted:
+            return set()
         known = {UUID(found) for found in self.store.states([str(needed) for needed in wanted])}
         if missing := wanted - known:
             raise UnknownDependency(

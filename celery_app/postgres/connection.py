@@ -61,6 +61,12 @@ def _engine(url: str) -> Engine:
         return _engines[key]
 
 
+@functools.lru_cache(maxsize=64)
+def _transactional(engine: Engine) -> Engine:
+    """Return the same engine, and the same connections, for what is to be committed together."""
+    return engine.execution_options(isolation_level="READ COMMITTED")
+
+
 @functools.lru_cache(maxsize=512)
 def _driver_sql(sql: str) -> str:
     """Return a statement with `:name` parameters in the driver's own style."""
@@ -165,8 +171,7 @@ class Database:
         """Run `work(connection)` in one transaction; all of it again if the connection is lost."""
 
         def attempt() -> T:
-            engine = _engine(self._url).execution_options(isolation_level="READ COMMITTED")
-            with engine.begin() as connection:
+            with _transactional(_engine(self._url)).begin() as connection:
                 return work(connection)
 
         return self._retrying(attempt)

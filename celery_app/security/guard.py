@@ -5,6 +5,7 @@ Invariant: what is denied is told to whoever keeps the record before it is told 
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import pwd
@@ -40,6 +41,7 @@ class TokenRefused(PermissionDenied):
         self.subject = subject
 
 
+@functools.cache
 def local_user() -> str:
     """Return the subject that a process without a token is.
 

@@ -111,17 +111,38 @@ class ApprovalStore:
         rows = self.database.rows(
             "SELECT * FROM approval WHERE task_id = ANY (:ids)", ids=list(task_ids)
         )
-        return {
-            row.task_id: Question(
-                row.task_id,
-                self._vault.unpack(row.question, "approval.question", row.task_id),
-                row.asked_at,
-                row.expires_at,
-                row.answered_at,
-                row.answered_by,
-            )
+        return {row.task_id: self._question(row) for row in rows}
+
+    def open(self, limit: int = 500) -> list[dict[str, Any]]:
+        """Return what nobody has answered yet, the oldest first: with its `run`, `workflow` and `step`."""
+        rows = self.database.rows(
+            """
+            SELECT a.*, t.step, t.parent_id AS run, r.workflow
+              FROM approval a JOIN task t ON t.id = a.task_id JOIN run r ON r.id = t.parent_id
+             WHERE a.answered_at IS NULL AND t.state = 'waiting'
+             ORDER BY a.asked_at, a.task_id LIMIT :limit
+            """,
+            limit=limit,
+        )
+        return [
+            {
+                "run": row.run,
+                "workflow": row.workflow,
+                "step": row.step,
+                **self._question(row).as_json(),
+            }
             for row in rows
-        }
+        ]
+
+    def _question(self, row: Any) -> Question:
+        return Question(
+            row.task_id,
+            self._vault.unpack(row.question, "approval.question", row.task_id),
+            row.asked_at,
+            row.expires_at,
+            row.answered_at,
+            row.answered_by,
+        )
 
     def answer(self, task_id: str, by: str, result: dict[str, Any]) -> Released | None:
         """End a step that waits with a person's answer; None if it was answered before."""

@@ -53,6 +53,8 @@ class BudgetStore:
 
     def of(self, budget_ids: tuple[str, ...]) -> list[Budget]:
         """Return those of the budgets that exist."""
+        if not budget_ids:
+            return []
         rows = self.database.rows(
             """
             SELECT id, tokens, calls, seconds, used_tokens, used_calls, used_seconds FROM budget

@@ -171,13 +171,14 @@ def insert_graph(connection: Connection, graph: NewGraph, vault: Vault) -> Relea
         insert_rows(connection, "edge", _EDGE_COLUMNS, rows, "DO NOTHING")
     _settle_what_is_over(connection, tasks, edges)
     ids = [task.id for task in tasks]
-    connection.execute(
-        text(
-            "UPDATE task SET started_at = clock_timestamp() "
-            "WHERE id = ANY (:ids) AND state = 'expanded' AND started_at IS NULL"
-        ),
-        {"ids": ids},
-    )
+    if expanded := [task.id for task in tasks if task.state == TaskState.EXPANDED]:
+        connection.execute(
+            text(
+                "UPDATE task SET started_at = clock_timestamp() "
+                "WHERE id = ANY (:ids) AND state = 'expanded' AND started_at IS NULL"
+            ),
+            {"ids": expanded},
+        )
     connection.execute(
         text(
             """

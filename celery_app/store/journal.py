@@ -103,6 +103,26 @@ class JournalStore:
             {"try": call.pop("attempt"), **call, "at": call["at"].isoformat()} for call in calls
         ]
 
+    def answers(self, task_id: str) -> list[dict[str, Any]]:
+        """Return a task's calls in order, each with the `text` that the model answered."""
+        rows = self.database.rows(
+            """
+            SELECT try AS attempt, number, reply FROM model_call
+             WHERE task_id = :id ORDER BY try, number
+            """,
+            id=task_id,
+        )
+        texts = {
+            (row.attempt, row.number): self.database.vault.unpack(
+                row.reply, "model_call.reply", task_id, row.attempt, row.number
+            )["text"]
+            for row in rows
+        }
+        return [
+            {**call, "text": texts.get((call["try"], call["number"]), "")}
+            for call in self.calls(task_id)
+        ]
+
     def used(self, root_id: str | None = None) -> tuple[int, int, int]:
         """Return what a run, or all of them, took: calls, tokens read, tokens written."""
         row = self.database.row(

@@ -16,12 +16,13 @@ from typing import Any
 from uuid import UUID
 
 from celery_app.postgres.connection import Database
-from celery_app.store.records import iso
+from celery_app.store.records import TaskRecord, iso
 from celery_app.store.tasks import RECORD, TaskStore
 from workflows.errors import InvalidInputs
+from workflows.state import TaskState
 from workflows.task import SecurityLevel
 
-__all__ = ["Page", "PageStore", "TaskFilter", "numbered"]
+__all__ = ["Page", "PageStore", "TaskFilter", "Work", "numbered"]
 
 _BEHIND = """
     (CAST(:at AS timestamptz) IS NULL OR (t.created_at, t.id) < (CAST(:at AS timestamptz), :id))
@@ -50,6 +51,19 @@ class TaskFilter:
     agent: str | None = None
     priority: str | None = None
     requested_by: str | None = None
+
+
+@dataclass(frozen=True)
+class Work:
+    """Something that was handed in, for people: how many tasks it has, and how many of them are over.
+
+    `workflow` is the name of the one that it is a run of, if it is one.
+    """
+
+    record: TaskRecord
+    workflow: str | None
+    done: int
+    whole: int
 
 
 class PageStore:
@@ -83,6 +97,37 @@ class PageStore:
             limit=limit + 1,
         )
         return _page(rows, limit, [self._tasks.listed(row).as_json() for row in rows[:limit]])
+
+    def works(
+        self,
+        states: Collection[str],
+        levels: Collection[SecurityLevel],
+        cursor: str | None,
+        limit: int,
+    ) -> tuple[list[Work], str | None]:
+        """Return what was handed in, tasks and runs, in one of these states and of these levels."""
+        rows = self.database.rows(
+            f"""
+            SELECT w.*, r.workflow, p.done, p.whole
+              FROM ({RECORD} WHERE t.parent_id IS NULL AND t.level = ANY (:levels) AND {_BEHIND}
+                       AND t.state = ANY (:states)
+                     ORDER BY t.created_at DESC, t.id DESC LIMIT :limit) w
+              LEFT JOIN run r ON r.id = w.id
+              CROSS JOIN LATERAL (
+                   SELECT count(*) FILTER (WHERE b.state = ANY (:over)) AS done, count(*) AS whole
+                     FROM task b WHERE b.root_id = w.id AND b.parent_id IS NOT NULL) p
+             ORDER BY w.created_at DESC, w.id DESC
+            """,
+            **_place(cursor),
+            states=list(states),
+            over=[state for state in TaskState if state.is_final],
+            levels=list(levels),
+            limit=limit + 1,
+        )
+        found = [
+            Work(self._tasks.listed(row), row.workflow, row.done, row.whole) for row in rows[:limit]
+        ]
+        return found, _page(rows, limit, []).next
 
     def runs(self, workflow: str | None, state: str | None, cursor: str | None, limit: int) -> Page:
         """Return runs of workflows, none that are steps of others."""

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from celery_app.api.peers import Users, user_of
+from celery_app.api.peers import user_of
 from tests.api.serving import Served
 
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells")
@@ -27,31 +27,22 @@ except urllib.error.HTTPError as refused:
 
 
 @LINUX
-@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6], ids=["v4", "v6"])
-def test_the_user_of_a_connection_is_found(family: socket.AddressFamily) -> None:
-    host = "127.0.0.1" if family is socket.AF_INET else "::1"
-    with socket.create_server((host, 0), family=family) as server:
-        port = server.getsockname()[1]
+@pytest.mark.parametrize(("server", "host"), [
+    ("127.0.0.1", "127.0.0.1"), ("::1", "::1"), ("::", "127.0.0.1"), ("::", "::ffff:127.0.0.1"),
+])  # fmt: skip
+def test_the_user_of_a_connection_is_found(server: str, host: str) -> None:
+    family = socket.AF_INET6 if ":" in server else socket.AF_INET
+    with socket.create_server(
+        (server, 0), family=family, dualstack_ipv6=server == "::"
+    ) as listening:
+        port = listening.getsockname()[1]
         with socket.create_connection((host, port)) as client:
-            server.accept()[0].close()
-            assert user_of((host, client.getsockname()[1]), port) == os.geteuid()
-            assert user_of((host, client.getsockname()[1]), port + 1) is None
-
-
-@LINUX
-def test_connections_are_looked_up_once_and_one_after_the_other_with_the_same_address_anew() -> (
-    None
-):
-    users = Users()
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        with socket.create_connection(("127.0.0.1", port)) as client:
-            server.accept()[0].close()
-            first = client.getsockname()
-            assert users.of(first, port) == os.geteuid()
-        assert users.of(first, port) == os.geteuid(), "it was looked up again"
-        # The same address, but another connection, which is not there.
-        assert users.of((first[0], first[1]), port + 1) is None
+            accepted = listening.accept()[0]
+            peer, own = accepted.getpeername()[:2], accepted.getsockname()[:2]
+            accepted.close()
+            assert peer[1] == client.getsockname()[1]
+            assert user_of(peer, own) == os.geteuid()
+            assert user_of(peer, (own[0], port + 1)) is None
 
 
 @LINUX

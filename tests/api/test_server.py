@@ -72,6 +72,7 @@ def test_it_ends_in_order(client: Client, tmp_path: Path, workers: str) -> None:
                         begun.set()
             ended.set()
 
+        assert f"console will be at http://127.0.0.1:{url.rpartition(':')[2]}/" in log.read_text()
         threading.Thread(target=listen, daemon=True).start()
         assert begun.wait(20)
         answer: list[int] = []

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
@@ -42,25 +43,42 @@ def browser(chromium: str) -> Iterator[Browser]:
 OpenPage = Callable[..., Page]
 
 
+def forbidden(line: str) -> list[str]:
+    """Return what a page's policy has refused, if a line of its console says so."""
+    return [line] if "Content Security Policy" in line else []
+
+
 @pytest.fixture
 def open_page(browser: Browser, tmp_path: Path) -> Iterator[OpenPage]:
-    """Open a page in a context of its own, as `open_page(url, user=..., password=...)`.
+    """Open a page in a context of its own, as `open_page(url, user=..., password=..., scheme="dark", ...)`.
 
-    The test fails if a script of it does. SCREENSHOTS names a folder for a picture of each page.
+    The test fails if a script of it does, or if it asks for what its policy forbids. SCREENSHOTS names a
+    folder for a picture of each page.
     """
     faults: list[str] = []
     pages: list[Page] = []
     with ExitStack() as contexts:
 
-        def opened(url: str, user: str | None = None, password: str = "") -> Page:
+        def opened(
+            url: str,
+            user: str | None = None,
+            password: str = "",
+            *,
+            scheme: Literal["light", "dark"] = "light",
+            phone: bool = False,
+            scripts: bool = True,
+        ) -> Page:
             login = None if user is None else {"username": user, "password": password}
             context: BrowserContext = browser.new_context(
                 http_credentials=login,  # type: ignore[arg-type] # a plain dict is one
-                viewport={"width": 1400, "height": 900},
+                viewport={"width": 390, "height": 844} if phone else {"width": 1400, "height": 900},
+                color_scheme=scheme,
+                java_script_enabled=scripts,
             )
             contexts.callback(context.close)
             page = context.new_page()
             page.on("pageerror", lambda error: faults.append(str(error)))
+            page.on("console", lambda line: faults.extend(forbidden(line.text)))
             pages.append(page)
             page.goto(url)
             return page
@@ -68,5 +86,5 @@ def open_page(browser: Browser, tmp_path: Path) -> Iterator[OpenPage]:
         yield opened
         folder = Path(os.environ.get("SCREENSHOTS") or tmp_path)
         for number, page in enumerate(pages, 1):
-            page.screenshot(path=folder / f"{tmp_path.name}-{number}.png")
+            page.screenshot(path=folder / f"{tmp_path.name}-{number}.png", full_page=True)
     assert not faults

@@ -1,0 +1,138 @@
+"""Tasks as a graph: how they hang together, which of them the end waits for, and the picture of that.
+
+Invariant: a picture says nothing that colours alone tell; each box has its state in words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+from xml.etree import ElementTree
+
+from markupsafe import Markup
+
+from celery_app.api.console.words import lasting, mark, seconds_between, status_of, title
+from workflows.graph import TaskGraph
+from workflows.picture import Box, Look, cut, draw, plain
+from workflows.svg import drawn
+from workflows.workflow import Workflow
+
+__all__ = [
+    "MOST_DRAWN",
+    "critical_tasks",
+    "inline",
+    "look_of",
+    "picture_of_run",
+    "picture_of_tasks",
+]
+
+#: Boxes in one picture; more of them nobody reads.
+MOST_DRAWN = 120
+_LONGEST = 34
+_ABOUT = (
+    "From top to bottom, in the order in which one needs the other. The table below says the same."
+)
+
+Document = Mapping[str, Any]
+
+
+def picture_of_tasks(document: Document, critical: Iterable[str]) -> Markup | None:
+    """Return the picture of all tasks below one; None if there are none, or too many."""
+    tasks: list[Document] = document["tasks"]
+    if not 0 < len(tasks) <= MOST_DRAWN:
+        return None
+    marked = set(critical)
+    boxes = {task["id"]: _box(task, tasks, task["id"] in marked) for task in tasks}
+    arrows = dict(_arrows(document["id"], tasks))
+    return inline(draw(f"Graph of {title(dict(document))}", boxes, arrows))
+
+
+def picture_of_run(workflow: Workflow, looks: Mapping[str, Look]) -> Markup:
+    """Return the picture of a workflow, with how the steps of a run stand."""
+    return inline(drawn(workflow, looks))
+
+
+def critical_tasks(document: Document) -> list[str]:
+    """Return the direct subtasks that the end of a task had, or has, to wait for, in their order."""
+    children = [task for task in document["tasks"] if task["parent_id"] == document["id"]]
+    ids = {task["id"] for task in children}
+    if len(children) < 2 or not any(task["started_at"] for task in children):
+        return []
+    graph = TaskGraph(
+        {task["id"]: [each for each in task["dependencies"] if each in ids] for task in children}
+    )
+    took = {
+        task["id"]: seconds_between(_begun(task, document["tasks"]), task["finished_at"]) or 0.0
+        for task in children
+    }
+    return graph.critical_path(took)[0]
+
+
+def look_of(task: Document, link: str, *, critical: bool = False) -> Look:
+    """Return how a task or step is drawn."""
+    state = task["state"]
+    seconds = seconds_between(task["started_at"], task["finished_at"])
+    words = f"{mark(state)} {state}"
+    if seconds is not None and status_of(state) not in ("pending", "waiting"):
+        words += f" · {lasting(seconds)}"
+    return Look(status_of(state), words, link, critical)
+
+
+def _begun(task: Document, tasks: list[Document]) -> str | None:
+    """Return when a task or something below it was first begun: its own start is that of its last phase."""
+    starts = [each["started_at"] for each in tasks if each["parent_id"] == task["id"]]
+    return min((start for start in (*starts, task["started_at"]) if start), default=None)
+
+
+def _box(task: Document, tasks: list[Document], critical: bool) -> Box:
+    expanded = any(each["parent_id"] == task["id"] for each in tasks)
+    kind = "plan" if expanded else "agent" if task["task"] is None else "task"
+    worker = task["agent"] or task["task"] or task["type"]
+    lines = (cut(title(dict(task)), _LONGEST), cut(plain(worker), _LONGEST))
+    words = f"{title(dict(task), 400)}\n{plain(worker)}, {task['state']}"
+    shown = {**task, "started_at": _begun(task, tasks)}
+    return Box(
+        kind, lines, words, look_of(shown, f"/console/tasks/{task['id']}", critical=critical)
+    )
+
+
+def _arrows(root: str, tasks: list[Document]) -> Iterator[tuple[tuple[str, str], str]]:
+    """Yield the arrows: from what is needed, and from what was broken up into its first parts."""
+    known = {task["id"] for task in tasks}
+    below: dict[str, list[Document]] = {}
+    for task in tasks:
+        below.setdefault(task["parent_id"], []).append(task)
+    for task in tasks:
+        needed = [each for each in task["dependencies"] if each in known]
+        for each in needed:
+            for end in _ends(each, below):
+                yield (end, task["id"]), "success"
+        if not needed and task["parent_id"] != root:
+            yield (task["parent_id"], task["id"]), "expands"
+
+
+def _ends(task_id: str, below: Mapping[str, list[Document]]) -> Iterator[str]:
+    """Yield the tasks with which one ends: itself, or the last ones of those that it was broken up into."""
+    parts = below.get(task_id, [])
+    if not parts:
+        yield task_id
+        return
+    needed = {each for part in parts for each in part["dependencies"]}
+    for part in parts:
+        if part["id"] not in needed:
+            yield from _ends(part["id"], below)
+
+
+def inline(picture: ElementTree.Element) -> Markup:
+    """Return a picture as a part of a page, which those who do not see it are told about."""
+    picture.set("role", "group")
+    picture.set("aria-labelledby", "graph-title")
+    picture.set("aria-describedby", "graph-words")
+    heading = picture.find("title")
+    assert heading is not None
+    heading.set("id", "graph-title")
+    about = ElementTree.Element("desc", {"id": "graph-words"})
+    about.text = _ABOUT
+    picture.insert(1, about)
+    # It was escaped when it was made.
+    return Markup(ElementTree.tostring(picture, encoding="unicode"))  # noqa: S704

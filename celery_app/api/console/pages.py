@@ -1,0 +1,98 @@
+"""Every page of the console, on one page.
+
+To add a room of pages, write its functions into a file of their own, list them here, and their way in among
+`rendering.ROOMS`. Templates extend `base.html`; what stands in a part with `data-live` and an id is
+replaced while the page is open, whenever something happens in the stream that `data-stream` of it names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.routing import APIRoute
+from starlette.responses import HTMLResponse, Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from celery_app.api.console import approvals, hand_in, login, runs, tasks, works
+from celery_app.api.console.door import OpenPage, PageRoute
+from celery_app.api.problems import Refusal
+
+__all__ = ["OPEN", "PAGES", "Page", "add_console"]
+
+
+@dataclass(frozen=True)
+class Page:
+    """A method and a path, and what answers."""
+
+    method: str
+    path: str
+    answer: Callable[..., Any]
+
+
+async def nothing(request: Request, rest: str) -> Response:
+    """Say that there is no such page."""
+    raise Refusal(
+        404, "NotFound", f"no page is called /console/{rest[:200]}: the links above lead to all"
+    )
+
+
+#: What anybody may see.
+OPEN = (
+    Page("GET", "/console/login", login.show),
+    Page("POST", "/console/login", login.enter),
+    Page("POST", "/console/logout", login.leave),
+)
+
+#: What must be asked for by somebody.
+PAGES = (
+    Page("GET", "/", works.listed),
+    Page("GET", "/console/events", works.events),
+    Page("POST", "/console/tasks", hand_in.hand_in),
+    Page("POST", "/console/plans/run", hand_in.run_plan),
+    Page("GET", "/console/tasks/{task_id}", tasks.show),
+    Page("GET", "/console/tasks/{task_id}/events", tasks.events),
+    Page("POST", "/console/tasks/{task_id}/cancel", tasks.cancel),
+    Page("POST", "/console/tasks/{task_id}/retry", tasks.retry),
+    Page("GET", "/console/runs/{run_id}", runs.show),
+    Page("GET", "/console/runs/{run_id}/events", runs.events),
+    Page("POST", "/console/runs/{run_id}/cancel", runs.cancel),
+    Page("POST", "/console/runs/{run_id}/resume", runs.resume),
+    Page("POST", "/console/runs/{run_id}/fork", runs.fork),
+    Page("POST", "/console/runs/{run_id}/steps/{step}/answer", approvals.answer),
+    Page("GET", "/console/approvals", approvals.listed),
+    Page("GET", "/console/{rest:path}", nothing),
+)
+
+
+def add_console(app: FastAPI) -> None:
+    """Put the pages into an application."""
+    app.mount("/console/static", _Static(directory=Path(__file__).parent / "static"))
+    for pages, kind in ((OPEN, OpenPage), (PAGES, PageRoute)):
+        for page in pages:
+            _add(app, page, kind)
+
+
+def _add(app: FastAPI, page: Page, kind: type[APIRoute]) -> None:
+    app.router.add_api_route(
+        page.path,
+        page.answer,
+        methods=[page.method],
+        response_class=HTMLResponse,
+        response_model=None,
+        include_in_schema=False,
+        route_class_override=kind,
+    )
+
+
+class _Static(StaticFiles):
+    """The style and the script; browsers ask each time whether they have changed."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        response.headers["Cache-Control"] = "no-cache"
+        return response

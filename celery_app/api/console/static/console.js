@@ -1,0 +1,137 @@
+// Keeps an open page as the server would make it now.
+//
+// <main data-stream> names a stream of events. Whenever something happens in it, the page is fetched again and
+// each part of it with `data-live` and an id takes the place of the one that stands here, if it differs.
+// What a person has opened, written or focused stays as it is. Without this script a page is not live, and
+// otherwise the same.
+
+const SHORTEST_PAUSE = 300;
+
+class LivePage {
+  constructor(main) {
+    this.main = main;
+    this.pause = Number(main.dataset.pause || SHORTEST_PAUSE);
+    this.source = null;
+    this.timer = null;
+    this.isFetching = false;
+    this.isStale = false;
+  }
+
+  follow() {
+    this.source = new EventSource(this.main.dataset.stream);
+    this.source.onmessage = (message) => this.hear(JSON.parse(message.data));
+    this.source.addEventListener("end", () => this.end());
+    this.source.addEventListener("problem", () => this.end());
+    // What happened before it was open, and while it was away.
+    this.source.onopen = () => this.refreshSoon();
+    addEventListener("pagehide", () => this.source.close());
+  }
+
+  end() {
+    this.source.close();
+    this.refreshSoon();
+  }
+
+  hear(event) {
+    if (event.kind === "text") {
+      if (event.task_id === this.main.dataset.task) say(event);
+    } else {
+      this.refreshSoon();
+    }
+  }
+
+  refreshSoon() {
+    this.isStale = true;
+    if (this.timer === null && !this.isFetching) {
+      this.timer = setTimeout(() => this.refresh(), this.pause);
+    }
+  }
+
+  async refresh() {
+    this.timer = null;
+    this.isStale = false;
+    this.isFetching = true;
+    try {
+      const response = await fetch(location.href, { headers: { Accept: "text/html" } });
+      if (response.redirected) location.reload();
+      if (response.ok) replaceParts(new DOMParser().parseFromString(await response.text(), "text/html"));
+    } catch (error) {
+      // The server is away: the stream is opened again by itself, and its opening refreshes.
+      console.info("the page could not be fetched", error);
+    } finally {
+      this.isFetching = false;
+      if (this.isStale) this.refreshSoon();
+    }
+  }
+}
+
+function replaceParts(fresh) {
+  const before = states(document);
+  for (const part of fresh.querySelectorAll("[data-live][id]")) {
+    const known = document.getElementById(part.id);
+    if (known !== null && !isBeingWritten(known)) replace(known, document.adoptNode(part));
+  }
+  announce(before, states(document));
+}
+
+function replace(known, part) {
+  for (const each of known.querySelectorAll("details[id][open]")) {
+    part.querySelector(`#${CSS.escape(each.id)}`)?.setAttribute("open", "");
+  }
+  if (known.open) part.open = true;
+  if (known.outerHTML === part.outerHTML) return;
+  const focus = pathTo(known, document.activeElement);
+  const scrolled = [...known.querySelectorAll(".drawing, .scroll")].map((each) => [each.scrollLeft, each.scrollTop]);
+  known.replaceWith(part);
+  [...part.querySelectorAll(".drawing, .scroll")].forEach((each, number) => each.scrollTo(...(scrolled[number] ?? [0, 0])));
+  focus?.(part);
+}
+
+// Returns what gives the focus to the same element of another version of the part.
+function pathTo(part, element) {
+  if (!part.contains(element)) return null;
+  const address = element.getAttribute("href");
+  if (address !== null) return (fresh) => fresh.querySelector(`[href="${CSS.escape(address)}"]`)?.focus();
+  const tag = element.tagName;
+  const place = [...part.querySelectorAll(tag)].indexOf(element);
+  return (fresh) => fresh.querySelectorAll(tag)[place]?.focus();
+}
+
+function isBeingWritten(part) {
+  return [...part.querySelectorAll("input:not([type=hidden]), textarea, select")].some(isTouched);
+}
+
+function isTouched(field) {
+  if (field === document.activeElement) return true;
+  if (field.type === "radio") return field.checked !== field.defaultChecked;
+  return "defaultValue" in field && field.value !== field.defaultValue;
+}
+
+function states(page) {
+  const found = new Map();
+  for (const each of page.querySelectorAll("[data-part]")) {
+    found.set(each.dataset.part, [each.dataset.of, each.dataset.state]);
+  }
+  return found;
+}
+
+function announce(before, now) {
+  const news = [];
+  for (const [part, [name, state]] of now) {
+    if (before.has(part) && before.get(part)[1] !== state) news.push(`${name}: ${state}`);
+  }
+  if (news.length) document.getElementById("announced").textContent = news.slice(0, 5).join("; ");
+}
+
+function say(event) {
+  const said = document.getElementById("said");
+  if (said === null) return;
+  if (said.dataset.attempt !== String(event.attempt)) said.textContent = "";
+  said.dataset.attempt = event.attempt;
+  const atEnd = said.scrollTop + said.clientHeight >= said.scrollHeight - 8;
+  said.append(event.text);
+  if (atEnd) said.scrollTop = said.scrollHeight;
+}
+
+const main = document.getElementById("main");
+if (main.dataset.stream) new LivePage(main).follow();
