@@ -15,12 +15,12 @@ __all__ = ["draw_bars", "draw_lines"]
 def draw_bars(
     path: Path, label: str, groups: Sequence[str], values: Mapping[str, Sequence[float | None]]
 ) -> None:
-    """Draw a group of bars for each name, on a logarithmic scale around 1."""
+    """Draw a bar from 1 for each name in each group, on a logarithmic scale."""
     figure, axes = _pyplot().subplots(figsize=(12, 0.5 + 0.2 * len(groups) * (len(values) + 1)))
     height = 0.8 / len(values)
     for number, (name, row) in enumerate(values.items()):
         places = [group + number * height for group in range(len(groups))]
-        axes.barh(places, [value or 1 for value in row], height, label=name)
+        axes.barh(places, [(value or 1) - 1 for value in row], height, left=1, label=name)
     axes.set_yticks([group + 0.4 for group in range(len(groups))], groups)
     axes.invert_yaxis()
     axes.set_xscale("log")

@@ -69,7 +69,7 @@ def machine_of(found: Kept) -> str:
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a Markdown table, numbers to the right."""
-    lines = [head, ["---", *("--:" for _ in head[1:])], *rows]
+    lines = [head, ["---" if name in {"", "keeps"} else "--:" for name in head], *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 

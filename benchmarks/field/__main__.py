@@ -56,7 +56,8 @@ def main(
                 absent[other] = part["failed"]
             else:
                 parts.append(part)
-    path = keep("field", {"rounds": rounds, "parts": parts, "absent": absent}, into)
+            # Whoever breaks off keeps what there is.
+            path = keep("field", {"rounds": rounds, "parts": parts, "absent": absent}, into)
     Console(width=200).print(table_of(parts, rounds))
     for other, why in absent.items():
         click.echo(f"{other} is not in it: {why}")
