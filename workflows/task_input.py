@@ -35,7 +35,9 @@ def input_of(name: str, content: bytes) -> TaskInput:
 
 def _named(name: str, text: str, place: str) -> TaskInput:
     if "\0" in text or not text.strip():
-        raise InvalidTask(f"input {place} is {'binary' if text else 'empty'}; give a text file")
+        raise InvalidTask(
+            f"input {place} is {'binary' if text.strip() else 'empty'}; give a text file"
+        )
     return TaskInput(name=name, text=text)
 
 

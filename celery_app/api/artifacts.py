@@ -19,6 +19,8 @@ from celery_app.api.papers import Words
 from celery_app.api.route import document
 from workflows.artifact import ArtifactType, ProjectArtifact
 
+__all__ = ["attachment"]
+
 _MEDIA = {
     ArtifactType.TEXT: "text/plain; charset=utf-8",
     ArtifactType.JSON: "application/json",
@@ -34,7 +36,11 @@ def artifacts(desk: Asking, project: Words) -> Response:
 
 def artifact_content(desk: Asking, project: Words, artifact: Words) -> Response:
     """Give the newest content of an artifact, which is a goal, an input or what was added."""
-    found, content = desk.project_artifacts.newest(project, artifact)
+    return attachment(*desk.project_artifacts.newest(project, artifact))
+
+
+def attachment(found: ProjectArtifact, content: bytes) -> Response:
+    """Return a content as a file to be kept."""
     name = quote(found.name.rsplit("/", 1)[-1], safe="")
     headers = {
         "Content-Type": _media(found),

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from playwright.sync_api import Page, expect
 
+from agents.ollama import OllamaModel
 from celery_app.client import Client
 from tests.api.serving import Served
 from tests.faults.model_faults import FaultyModel
@@ -39,6 +40,11 @@ class Site:
     client: Client
     model: FaultyModel
     served: Served
+
+    @property
+    def model_door(self) -> OllamaModel:
+        """The way to the model server for this process, whose settings name another one."""
+        return OllamaModel([self.model.address])
 
 
 @contextmanager

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import expect
 
-from agents.ollama import OllamaModel
 from celery_app.client import Client
 from tests.browser.conftest import OpenPage
 from tests.browser.site import ASKING, Site, diamond, hand_in, site, state_of
@@ -50,7 +49,20 @@ def test_the_graph_changes_while_somebody_looks(console: Site, open_page: OpenPa
     critical = page.locator(".drawing .step.critical title").all_text_contents()
     assert [words.partition("\n")[0] for words in critical] == way
     assert page.evaluate("window.isTheSamePage")
-    assert "Bind the drawings" in page.locator("#announced").inner_text()
+    expect(page.locator("#announced")).to_contain_text("Drawings of the mill: succeeded")
+
+
+def test_a_plan_appears_on_the_page_that_waited_for_it(console: Site, open_page: OpenPage) -> None:
+    page = open_page(console.url)
+    hand_in(page, console.url, "Write a report about the wheel", plan="yes")
+    page.evaluate("window.isTheSamePage = true")
+    expect(page.locator("#saying")).to_be_visible()
+    expect(page.locator("#graph tbody tr")).to_have_count(3, timeout=30_000)
+    expect(page.locator(".drawing .step.running")).to_have_count(1, timeout=30_000)
+    expect(page.locator("#saying")).to_have_count(0)
+    assert page.evaluate("window.isTheSamePage")
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator("#standing .state")).to_contain_text("cancelled")
 
 
 def test_questions_are_answered_with_a_choice_and_with_json(
@@ -125,8 +137,7 @@ def test_a_task_is_cancelled_and_tried_again(console: Site, open_page: OpenPage)
 def test_a_plan_is_seen_before_anything_is_done(
     console: Site, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = OllamaModel([console.model.address])
-    monkeypatch.setattr("celery_app.local_desk.chat_model", lambda: model)
+    monkeypatch.setattr("celery_app.local_desk.chat_model", lambda: console.model_door)
     before = console.client.tasks()
     page = open_page(console.url)
     hand_in(page, console.url, "Write a report about the mill", plan="ask")

@@ -29,6 +29,8 @@ __all__ = [
 #: Boxes in one picture; more of them nobody reads.
 MOST_DRAWN = 120
 _LONGEST = 34
+#: Up to this width (pixels) a picture may be made a little smaller, so that all of it is seen.
+_SHRINKS = 1500
 _ABOUT = (
     "From top to bottom, in the order in which one needs the other. The table below says the same."
 )
@@ -41,8 +43,8 @@ def picture_of_tasks(document: Document, critical: Iterable[str]) -> Markup | No
     tasks: list[Document] = document["tasks"]
     if not 0 < len(tasks) <= MOST_DRAWN:
         return None
-    marked = set(critical)
-    boxes = {task["id"]: _box(task, tasks, task["id"] in marked) for task in tasks}
+    marked, begun = set(critical), _beginnings(tasks)
+    boxes = {task["id"]: _box(task, begun, critical=task["id"] in marked) for task in tasks}
     arrows = dict(_arrows(document["id"], tasks))
     return inline(draw(f"Graph of {title(dict(document))}", boxes, arrows))
 
@@ -61,8 +63,9 @@ def critical_tasks(document: Document) -> list[str]:
     graph = TaskGraph(
         {task["id"]: [each for each in task["dependencies"] if each in ids] for task in children}
     )
+    begun = _beginnings(document["tasks"])
     took = {
-        task["id"]: seconds_between(_begun(task, document["tasks"]), task["finished_at"]) or 0.0
+        task["id"]: seconds_between(_begun(task, begun), task["finished_at"]) or 0.0
         for task in children
     }
     return graph.critical_path(took)[0]
@@ -78,19 +81,26 @@ def look_of(task: Document, link: str, *, critical: bool = False) -> Look:
     return Look(status_of(state), words, link, critical)
 
 
-def _begun(task: Document, tasks: list[Document]) -> str | None:
-    """Return when a task or something below it was first begun: its own start is that of its last phase."""
-    starts = [each["started_at"] for each in tasks if each["parent_id"] == task["id"]]
-    return min((start for start in (*starts, task["started_at"]) if start), default=None)
+def _beginnings(tasks: Iterable[Document]) -> dict[str, str]:
+    """Return when the first of the tasks below each one was begun; nothing of those that have none."""
+    begun: dict[str, str] = {}
+    for task in tasks:
+        known, start = begun.setdefault(task["parent_id"], ""), task["started_at"] or ""
+        begun[task["parent_id"]] = min(filter(None, (known, start)), default="")
+    return begun
 
 
-def _box(task: Document, tasks: list[Document], critical: bool) -> Box:
-    expanded = any(each["parent_id"] == task["id"] for each in tasks)
-    kind = "plan" if expanded else "agent" if task["task"] is None else "task"
+def _begun(task: Document, begun: Mapping[str, str]) -> str | None:
+    """Return when work on a task was begun: its own start is that of its last phase."""
+    return min(filter(None, (begun.get(task["id"]), task["started_at"])), default=None)
+
+
+def _box(task: Document, begun: Mapping[str, str], *, critical: bool) -> Box:
+    kind = "plan" if task["id"] in begun else "agent" if task["task"] is None else "task"
     worker = task["agent"] or task["task"] or task["type"]
     lines = (cut(title(dict(task)), _LONGEST), cut(plain(worker), _LONGEST))
     words = f"{title(dict(task), 400)}\n{plain(worker)}, {task['state']}"
-    shown = {**task, "started_at": _begun(task, tasks)}
+    shown = {**task, "started_at": _begun(task, begun)}
     return Box(
         kind, lines, words, look_of(shown, f"/console/tasks/{task['id']}", critical=critical)
     )
@@ -134,5 +144,7 @@ def inline(picture: ElementTree.Element) -> Markup:
     about = ElementTree.Element("desc", {"id": "graph-words"})
     about.text = _ABOUT
     picture.insert(1, about)
+    if float(picture.get("width", "inf")) <= _SHRINKS:
+        picture.set("class", "fits")
     # It was escaped when it was made.
     return Markup(ElementTree.tostring(picture, encoding="unicode"))  # noqa: S704

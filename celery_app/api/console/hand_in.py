@@ -22,7 +22,7 @@ from celery_app.api.console.rendering import page, see
 from celery_app.api.console.works import work_page
 from celery_app.celery import agent_manager
 from celery_app.local_desk import LocalDesk
-from workflows.errors import InvalidTask
+from workflows.errors import InvalidPlan, InvalidTask
 from workflows.json_text import read_json
 from workflows.picture import Box, cut, draw, plain
 from workflows.plan import Plan
@@ -33,6 +33,7 @@ __all__ = ["approved"]
 
 Words = Annotated[str, Form(max_length=1_000_000)]
 Planning = Annotated[Literal["", "yes", "no", "ask"], Form()]
+Once = Annotated[str, Form(max_length=100, pattern=r"^[\w-]*$")]
 Files = Annotated[list[UploadFile], Form()]
 
 _PLANNED = {"": None, "yes": True, "no": False, "ask": True}
@@ -45,10 +46,11 @@ def hand_in(
     priority: Annotated[Priority, Form()] = Priority.NORMAL,
     plan: Planning = "",
     files: Files = [],  # noqa: B006 - the framework takes it as it is
+    once: Once = "",
 ) -> Response:
-    """Hand in a job, or show its plan first."""
+    """Hand in a job, or show its plan first. The same form sent twice gives the same task."""
     try:
-        task = _task(description, priority, _PLANNED[plan], files)
+        task = _task(description, priority, _PLANNED[plan], files, once)
         if plan == "ask":
             return _plan_page(request, desk, task)
         task_id = desk.submit(task)
@@ -67,8 +69,7 @@ def approved(job: str) -> Task:
     """Return the task that a job and its plan are, as a plan's page has sent them.
 
     Raises:
-        InvalidTask: It is none.
-        InvalidPlan: The plan has a fault.
+        InvalidTask: It is none, or the plan has a fault.
     """
     try:
         given: dict[str, Any] = read_json(job)
@@ -78,19 +79,33 @@ def approved(job: str) -> Task:
         words = "what was sent is not the plan of a job: have it planned again"
         raise InvalidTask(words) from error
     agents = [profile.name for profile in agent_manager().profiles]
-    plan.check(agents, inputs=[each.name for each in task.inputs])
-    task.subtasks = plan.tasks(task)
+    try:
+        plan.check(agents, inputs=[each.name for each in task.inputs])
+        task.subtasks = plan.tasks(task)
+    except InvalidPlan as error:
+        raise InvalidTask(f"the plan is refused: {error}") from error
     task.plan = None
     return task
 
 
 def _task(
-    description: str, priority: Priority, plan: bool | None, files: Sequence[UploadFile]
+    description: str,
+    priority: Priority,
+    plan: bool | None,
+    files: Sequence[UploadFile],
+    once: str,
 ) -> Task:
     """Return the task that a form asks for. Raises `InvalidTask`."""
     inputs = [input_of(each.filename, each.file.read()) for each in files if each.filename]
-    fields = {"description": description, "priority": priority, "plan": plan}
-    return Task.read({**fields, "inputs": [each.model_dump() for each in inputs]})
+    return Task.read(
+        {
+            "description": description,
+            "priority": priority,
+            "plan": plan,
+            "inputs": [each.model_dump() for each in inputs],
+            "idempotency_key": f"console:{once}" if once else None,
+        }
+    )
 
 
 def _plan_page(request: Request, desk: LocalDesk, task: Task) -> Response:

@@ -1,8 +1,9 @@
 """Every page of the console, on one page.
 
 To add a room of pages, write its functions into a file of their own, list them here, and their way in among
-`rendering.ROOMS`. Templates extend `base.html`; what stands in a part with `data-live` and an id is
-replaced while the page is open, whenever something happens in the stream that `data-stream` of it names.
+`rendering.ROOMS`. Templates extend `base.html`. A part with `data-live` and an id is replaced while the page
+is open, whenever something happens in the stream that `data-stream` of the page names; so it has to be there
+from the beginning, even if it is empty.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from celery_app.api.console import approvals, hand_in, login, runs, tasks, works
+from celery_app.api.console import approvals, artifacts, hand_in, login, runs, tasks, works
 from celery_app.api.console.door import OpenPage, PageRoute
 from celery_app.api.problems import Refusal
 
@@ -58,6 +59,7 @@ PAGES = (
     Page("GET", "/console/tasks/{task_id}/events", tasks.events),
     Page("POST", "/console/tasks/{task_id}/cancel", tasks.cancel),
     Page("POST", "/console/tasks/{task_id}/retry", tasks.retry),
+    Page("GET", "/console/tasks/{task_id}/artifacts/{artifact_id}", artifacts.content),
     Page("GET", "/console/runs/{run_id}", runs.show),
     Page("GET", "/console/runs/{run_id}/events", runs.events),
     Page("POST", "/console/runs/{run_id}/cancel", runs.cancel),

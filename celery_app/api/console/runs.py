@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Annotated, Any
+from uuid import UUID
 
 from fastapi import Form, Query, Request
 from starlette.responses import Response
 
 from celery_app.api import streams
 from celery_app.api.asking import Asking
+from celery_app.api.console.artifacts import brought_forth
 from celery_app.api.console.graph import look_of, picture_of_run
 from celery_app.api.console.rendering import page, see
 from celery_app.api.console.rows import rows_of
-from celery_app.api.console.tasks import log_lines
+from celery_app.api.console.tasks import log_lines, may
 from celery_app.api.console.words import seconds_between
 from celery_app.api.papers import Identified, LastEvent
 from celery_app.local_desk import LocalDesk
+from workflows.artifact import ProjectArtifact
 from workflows.graph import TaskGraph
 from workflows.state import TaskState
 from workflows.workflow import Workflow
@@ -51,6 +54,7 @@ def run_page(
         graph=picture_of_run(workflow, looks),
         rows=rows_of([_row(step) for step in document["steps"]], critical),
         events=events,
+        artifacts=_artifacts(desk, run_id),
         logs=log_lines(desk, trace_id=str(run_id)),
         seconds=seconds_between(document["created_at"], document["finished_at"]),
         is_open=not state.is_final,
@@ -89,6 +93,11 @@ def fork(
     """Start a new run that reuses what has not changed, anew from a step on if one is named."""
     forked = desk.fork(run_id, step or None, inputs=None, workflow=None)
     return see(f"/console/runs/{forked}", "forked")
+
+
+def _artifacts(desk: LocalDesk, run_id: UUID) -> list[ProjectArtifact]:
+    """Return what a run has brought forth; to see its task is another permission than to see the run."""
+    return brought_forth(desk, run_id) if may(desk, "task.read", f"task:{run_id}") else []
 
 
 def _address(step: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from celery_app.api import streams
 from celery_app.api.asking import Asking
+from celery_app.api.console.artifacts import brought_forth
 from celery_app.api.console.graph import critical_tasks, picture_of_tasks
 from celery_app.api.console.rendering import page, see
 from celery_app.api.console.rows import rows_of
@@ -25,18 +26,21 @@ from workflows.state import TaskState
 __all__ = ["log_lines", "may"]
 
 _MOST_LINES = 200
+_MOST_ROWS = 300
 
 
 def show(request: Request, desk: Asking, task_id: Identified) -> Response:
     """Show a task; of one that is a run of a workflow, the page of the run."""
     store = desk.manager.store
-    if RunStore(store.database).is_run(str(task_id)):
+    known = RunStore(store.database)
+    if known.is_run(str(task_id)):
         return see(f"/console/runs/{task_id}")
     document = desk.tree("task", task_id)
     record = store.get(str(task_id))
     critical = critical_tasks(document)
     state = TaskState(document["state"])
-    events = desk.events("task", task_id, 0)
+    happened = desk.events("task", task_id, 0)
+    below = {document["id"], *(task["id"] for task in document["tasks"])}
     return page(
         request,
         "task.html",
@@ -47,12 +51,15 @@ def show(request: Request, desk: Asking, task_id: Identified) -> Response:
         seconds=seconds_between(record.created_at, record.finished_at),
         created_at=record.created_at,
         graph=picture_of_tasks(document, critical),
-        rows=rows_of(document["tasks"], critical),
-        events=events,
+        rows=rows_of(document["tasks"][:_MOST_ROWS], critical),
+        events=[event for event in happened if event["task_id"] in below],
+        artifacts=brought_forth(desk, task_id),
         logs=log_lines(desk, task_id=str(task_id)),
         is_open=not state.is_final,
-        can_retry=state in (TaskState.FAILED, TaskState.CANCELLED),
-        stream=f"/console/tasks/{task_id}/events?after={events[-1]['id'] if events else 0}",
+        # A run is gone on with as a whole.
+        can_retry=state in (TaskState.FAILED, TaskState.CANCELLED)
+        and not known.is_run(record.root_id),
+        stream=f"/console/tasks/{task_id}/events?after={happened[-1]['id'] if happened else 0}",
     )
 
 

@@ -6,6 +6,7 @@ Invariant: nothing here makes markup; what it returns is escaped where it is put
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,6 +26,7 @@ _MARKS = {
 }
 _LONGEST_RESULT = 20_000
 _SHORT_ID = 8
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def status_of(state: str) -> StepStatus:
@@ -80,6 +82,11 @@ def short(identity: str) -> str:
     return identity[:_SHORT_ID]
 
 
+def is_id(text: str) -> bool:
+    """Tell whether a text is the id of a task."""
+    return _ID.fullmatch(text) is not None
+
+
 def number(value: float) -> str:
     """Return a number with its thousands apart."""
     return f"{value:,.0f}"
@@ -92,6 +99,7 @@ def _moment(moment: datetime | str) -> datetime:
 FILTERS = {
     "ago": ago,
     "at": at,
+    "is_id": is_id,
     "lasting": lasting,
     "mark": mark,
     "number": number,

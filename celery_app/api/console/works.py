@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from secrets import token_urlsafe
 from typing import Annotated, Any
 
 from fastapi import Request
@@ -74,6 +75,7 @@ def work_page(
         questions=len(Questions(desk.permissions).open()),
         priorities=list(Priority),
         error=error,
+        once=token_urlsafe(16),
         given={"description": "", "priority": "normal", "plan": "", **(given or {})},
     )
 

@@ -1,11 +1,13 @@
 // Keeps an open page as the server would make it now.
 //
 // <main data-stream> names a stream of events. Whenever something happens in it, the page is fetched again and
-// each part of it with `data-live` and an id takes the place of the one that stands here, if it differs.
-// What a person has opened, written or focused stays as it is. Without this script a page is not live, and
+// each part of it with `data-live` and an id takes the place of the one that stands here, if it differs; one
+// with `data-passing` goes once the server has it no more. What a person has opened, written or focused stays as it is. Without this script a page is not live, and
 // otherwise the same.
 
 const SHORTEST_PAUSE = 300;
+// Durations go on while nothing happens.
+const LONGEST_PAUSE = 5000;
 
 class LivePage {
   constructor(main) {
@@ -24,11 +26,13 @@ class LivePage {
     this.source.addEventListener("problem", () => this.end());
     // What happened before it was open, and while it was away.
     this.source.onopen = () => this.refreshSoon();
+    this.clock = setInterval(() => document.hidden || this.refreshSoon(), LONGEST_PAUSE);
     addEventListener("pagehide", () => this.source.close());
   }
 
   end() {
     this.source.close();
+    clearInterval(this.clock);
     this.refreshSoon();
   }
 
@@ -71,6 +75,9 @@ function replaceParts(fresh) {
     const known = document.getElementById(part.id);
     if (known !== null && !isBeingWritten(known)) replace(known, document.adoptNode(part));
   }
+  for (const part of document.querySelectorAll("[data-passing][id]")) {
+    if (fresh.getElementById(part.id) === null) part.remove();
+  }
   announce(before, states(document));
 }
 
@@ -91,10 +98,9 @@ function replace(known, part) {
 function pathTo(part, element) {
   if (!part.contains(element)) return null;
   const address = element.getAttribute("href");
-  if (address !== null) return (fresh) => fresh.querySelector(`[href="${CSS.escape(address)}"]`)?.focus();
-  const tag = element.tagName;
-  const place = [...part.querySelectorAll(tag)].indexOf(element);
-  return (fresh) => fresh.querySelectorAll(tag)[place]?.focus();
+  const kind = address === null ? element.tagName : `[href="${CSS.escape(address)}"]`;
+  const place = [...part.querySelectorAll(kind)].indexOf(element);
+  return (fresh) => fresh.querySelectorAll(kind)[place]?.focus();
 }
 
 function isBeingWritten(part) {
@@ -132,6 +138,13 @@ function say(event) {
   said.append(event.text);
   if (atEnd) said.scrollTop = said.scrollHeight;
 }
+
+// What takes a while shows that it does, and is sent once.
+addEventListener("submit", (event) => {
+  if (event.target.ariaBusy === "true") event.preventDefault();
+  event.target.ariaBusy = "true";
+});
+addEventListener("pageshow", () => document.querySelectorAll("form").forEach((form) => (form.ariaBusy = null)));
 
 const main = document.getElementById("main");
 if (main.dataset.stream) new LivePage(main).follow();
