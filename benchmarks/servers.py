@@ -6,10 +6,11 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import psycopg2
 import redis
 from psycopg2 import sql
@@ -77,3 +78,16 @@ def scratch_servers() -> Iterator[Servers]:
     finally:
         stack.stop()
         shutil.rmtree(home, ignore_errors=True)
+
+
+def processor_seconds(*pids: int | None) -> float:
+    """Return what these processes, and all that they started, have used of processors."""
+    total = 0.0
+    for pid in pids:
+        process = psutil.Process(pid)
+        for one in (process, *process.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                total += sum(one.cpu_times()[:2])
+        # What its children had used that have ended.
+        total += sum(process.cpu_times()[2:4])
+    return total

@@ -31,7 +31,9 @@ ROOT = Path(__file__).parents[1]
 MODEL = "scripted"
 ROSTER = f"""
 defaults: {{model: {MODEL}}}
-agents: {{planner: {{capabilities: [planning]}}, writer: {{capabilities: [writing]}}}}
+agents:
+  planner: {{capabilities: [planning], plan_form: keyed, options: {{num_predict: 900}}}}
+  writer: {{capabilities: [writing], joins: rewrite}}
 """
 
 

@@ -97,7 +97,7 @@ class LocalDesk:
     def state(self, kind: Kind, task_id: UUID) -> str:
         """See `TaskHandle.state`."""
         self.require_read(kind, task_id)
-        return str(self.manager.store.get(str(task_id)).state)
+        return str(self.manager.store.state(str(task_id)))
 
     def outcome(self, kind: Kind, task_id: UUID, timeout: float | None) -> Outcome:
         """Wait for the end, woken by a push from Postgres; with 0 only look."""

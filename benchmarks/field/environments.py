@@ -9,29 +9,30 @@ import hashlib
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
+
+from benchmarks.field.peers import Peer
 
 __all__ = ["SCRATCH", "python_of"]
 
 SCRATCH = Path.home() / ".cache" / "ai-agent-benchmarks"
 
 
-def python_of(name: str, needs: Sequence[str], scratch: Path) -> Path:
-    """Return the interpreter with these packages, which are installed if they are not yet.
+def python_of(peer: Peer, scratch: Path = SCRATCH) -> Path:
+    """Return the interpreter that has what a peer needs, which is installed if it is not yet.
 
     Raises:
         subprocess.CalledProcessError: pip cannot install them; it has said why.
     """
-    if not needs:
+    if not peer.needs:
         return Path(sys.executable)
-    mark = hashlib.sha256("\n".join([sys.version, *needs]).encode()).hexdigest()[:12]
-    folder = scratch / f"{name}-{mark}"
+    mark = hashlib.sha256("\n".join([sys.version, *peer.needs]).encode()).hexdigest()[:12]
+    folder = scratch / f"{peer.module}-{mark}"
     python = folder / "bin" / "python"
     if not (folder / "installed").exists():
         shutil.rmtree(folder, ignore_errors=True)
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
         pip = [str(python), "-I", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*pip, *needs], check=True, stdout=sys.stderr)
-        (folder / "installed").write_text("\n".join(needs), encoding="utf-8")
+        subprocess.run([*pip, *peer.needs], check=True, stdout=sys.stderr)
+        (folder / "installed").write_text("\n".join(peer.needs), encoding="utf-8")
     return python

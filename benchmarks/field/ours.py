@@ -13,6 +13,7 @@ def main() -> None:
     """Be our side."""
     from celery_app.celery import app, database
     from celery_app.client import Client
+    from celery_app.stack.profile import embedded_stack
 
     client = Client()
     ran: list[str] = []
@@ -40,6 +41,10 @@ def main() -> None:
     with program(worker, " ready."):
         answer(run, after)
     app.backend.result_consumer.stop()
+    # The others belong to whoever asks; the model has come along with them.
+    for server in embedded_stack().servers:
+        if server.name == "model":
+            server.stop()
 
 
 if __name__ == "__main__":

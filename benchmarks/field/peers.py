@@ -68,7 +68,7 @@ PEERS = {
         environment={"FIELD_STYLE": "canvas", "FIELD_RESULTS": "database"},
     ),
     "director": Peer(
-        "celery-director",
+        "celery-director (waits 0.5 s before it closes a workflow)",
         "states and results in Postgres",
         "director",
         value="barriers",

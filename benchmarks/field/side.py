@@ -15,12 +15,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 from benchmarks.field.workloads import WARM_UP, WORKLOADS
 from benchmarks.shapes import Graph
 from benchmarks.sides import Costs, serve
 
-__all__ = ["BROKER", "DATABASE", "FOLDER", "answer", "program"]
+__all__ = ["BROKER", "DATABASE", "FOLDER", "answer", "plain_broker", "plain_database", "program"]
 
 BROKER = os.environ.get("FIELD_BROKER", "")
 """URL of a Redis database of the side's own."""
@@ -28,6 +29,17 @@ DATABASE = os.environ.get("FIELD_DATABASE", "")
 """SQLAlchemy's URL of a Postgres database of the side's own."""
 FOLDER = Path(os.environ.get("FIELD_FOLDER", "."))
 """A folder of the side's own, for logs and the like."""
+
+
+def plain_broker() -> str:
+    """Return the broker's URL as redis-py reads it, instead of kombu."""
+    parts = urlsplit(BROKER)
+    return f"unix://{parts.path}?db={parse_qs(parts.query)['virtual_host'][0]}"
+
+
+def plain_database() -> str:
+    """Return the database's URL as libpq reads it, instead of SQLAlchemy."""
+    return DATABASE.replace("postgresql+psycopg2://", "postgresql://", 1)
 
 
 def answer(run: Callable[[Graph], float], after: Callable[[Graph], None] | None = None) -> None:

@@ -9,16 +9,13 @@ Invariants
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
-
-import psutil
 
 from benchmarks.field.environments import python_of
 from benchmarks.field.peers import OURS, PEERS, Peer
 from benchmarks.field.workloads import WORKLOADS, Workload
 from benchmarks.kept import ROOT
-from benchmarks.servers import Servers
+from benchmarks.servers import Servers, processor_seconds
 from benchmarks.sides import Side, SideEnded
 
 __all__ = ["Turns", "take_turns"]
@@ -59,9 +56,10 @@ def take_turns(
 
 
 def _ask(servers: Servers, name: str, side: Side, workload: str) -> tuple[float, float]:
-    before = _processor_seconds(servers, side)
+    pids = (side.pid, servers.postgres.pid, servers.valkey.pid)
+    before = processor_seconds(*pids)
     took, value = side.ask(workload)
-    used = _processor_seconds(servers, side) - before
+    used = processor_seconds(*pids) - before
     expected = _expected(PEERS[name], WORKLOADS[workload])
     if value != expected:
         raise SideEnded(f"{name} answered {value:g} to {workload} where {expected} is right")
@@ -73,19 +71,6 @@ def _expected(peer: Peer, workload: Workload) -> int:
     if peer.value == "count":
         return len(graph.seconds)
     return (graph.with_barriers() if peer.value == "barriers" else graph).value()
-
-
-def _processor_seconds(servers: Servers, side: Side) -> float:
-    """What a side has used up, with all its processes, and both servers."""
-    total = 0.0
-    for pid in (side.pid, servers.postgres.pid, servers.valkey.pid):
-        process = psutil.Process(pid)
-        for one in (process, *process.children(recursive=True)):
-            with suppress(psutil.NoSuchProcess):
-                total += sum(one.cpu_times()[:2])
-        # The server's own count is of its children that have ended.
-        total += sum(process.cpu_times()[2:4])
-    return total
 
 
 def _start(servers: Servers, name: str, scratch: Path) -> Side:
@@ -106,5 +91,5 @@ def _start(servers: Servers, name: str, scratch: Path) -> Side:
         "FIELD_RESULTS": results.get(peer.environment.get("FIELD_RESULTS", ""), ""),
         "PYTHONPATH": str(ROOT),
     }
-    python = python_of(name, peer.needs, scratch)
+    python = python_of(peer, scratch)
     return Side([str(python), "-m", f"benchmarks.field.{peer.module}"], environment)

@@ -10,14 +10,17 @@ from celery_app.errors import UnknownTask, Unsealed
 from celery_app.postgres.connection import Database
 from celery_app.store.events import event_document
 from celery_app.store.records import TaskRecord
+from workflows.state import TaskState
 from workflows.task import SecurityLevel
 
 # A run waits as soon as one of its tasks does and nothing else of it can go on.
-RECORD = """
-    SELECT t.*, t.parent_id IS NULL AND t.state = 'expanded'
-                AND EXISTS (SELECT 1 FROM task w WHERE w.root_id = t.id AND w.state = 'waiting')
-                AND NOT EXISTS (SELECT 1 FROM task w WHERE w.root_id = t.id
-                                   AND w.state IN ('queued', 'running')) AS stuck,
+_STUCK = """
+    t.parent_id IS NULL AND t.state = 'expanded'
+    AND EXISTS (SELECT 1 FROM task w WHERE w.root_id = t.id AND w.state = 'waiting')
+    AND NOT EXISTS (SELECT 1 FROM task w WHERE w.root_id = t.id AND w.state IN ('queued', 'running'))
+"""
+RECORD = f"""
+    SELECT t.*, {_STUCK} AS stuck,
            ARRAY(SELECT e.task_id FROM edge e WHERE e.body_id = t.id AND e.need = 'success'
                        ORDER BY e.position) AS dependencies
       FROM task t
@@ -42,10 +45,21 @@ class TaskStore:
         """
         row = self.database.row(f"{RECORD} WHERE t.id = :id", id=task_id)
         if row is None:
-            raise UnknownTask(
-                f"there is no task {task_id}; `ai-agent task list` shows those there are"
-            )
+            raise _unknown(task_id)
         return TaskRecord.from_row(row, self.database.vault)
+
+    def state(self, task_id: str) -> TaskState:
+        """Return how a task stands, whatever the size of its result and of what it is made of.
+
+        Raises:
+            UnknownTask: There is none with this id.
+        """
+        row = self.database.row(
+            f"SELECT t.state, {_STUCK} AS stuck FROM task t WHERE t.id = :id", id=task_id
+        )
+        if row is None:
+            raise _unknown(task_id)
+        return TaskState.WAITING if row.stuck else TaskState(row.state)
 
     def level(self, task_id: str) -> SecurityLevel:
         """Return the level of the run that a task belongs to; of one that there is not, the usual."""
@@ -97,9 +111,7 @@ class TaskStore:
             id=task_id,
         )
         if not rows:
-            raise UnknownTask(
-                f"there is no task {task_id}; `ai-agent task list` shows those there are"
-            )
+            raise _unknown(task_id)
         return [TaskRecord.from_row(row, self.database.vault) for row in rows]
 
     def children(self, task_id: str) -> list[TaskRecord]:
@@ -176,3 +188,7 @@ class TaskStore:
             after=after,
         )
         return [event_document(row) for row in rows]
+
+
+def _unknown(task_id: str) -> UnknownTask:
+    return UnknownTask(f"there is no task {task_id}; `ai-agent task list` shows those there are")
