@@ -21,7 +21,16 @@ from celery_app.flower_door import FLOWER_PORT
 __all__ = ["ROOMS", "page", "see"]
 
 #: What stands in the navigation: address and words.
-ROOMS = (("/", "Work"), ("/console/approvals", "Approvals"))
+ROOMS = (
+    ("/", "Work"),
+    ("/console/approvals", "Approvals"),
+    ("/console/projects", "Projects"),
+    ("/console/documents", "Documents"),
+    ("/console/workflows", "Workflows"),
+    ("/console/system", "System"),
+    ("/console/alerts", "Alerts"),
+    ("/console/logs", "Logs"),
+)
 
 #: What a page may tell after something was done, by the word in its address.
 NOTICES = {
@@ -31,6 +40,17 @@ NOTICES = {
     "forked": "This is the new run; what had not changed was taken over.",
     "answered": "The answer was taken.",
     "handed-in": "The job was handed in.",
+    "begun": "The work has begun.",
+    "accepted": "The result was accepted.",
+    "restored": "This version holds again.",
+    "writing": "The document is being written.",
+    "up-to-date": "Nothing has changed since it was written: it stays as it is.",
+    "started": "The run has begun.",
+    "paused": "The trigger starts nothing until it is resumed.",
+    "goes-on": "The trigger goes on, from now.",
+    "resolved": "The alert is closed. What made it opens another one if it happens again.",
+    "silenced": "Nobody is told of it for a while.",
+    "heard-again": "The silence is over.",
     "logged-out": "You are logged out.",
     "refused": "The token is not good any more. Log in with another one.",
 }
