@@ -35,6 +35,11 @@ def declare(milliseconds):
 
 for milliseconds in %r:
     declare(milliseconds)
+
+
+@task(name="join")
+def join(*given, **_):
+    return value(given) - 1
 '''
 
 
@@ -44,12 +49,20 @@ def task_of(seconds: float) -> str:
 
 
 def workflow_of(graph: Graph) -> list[object]:
-    """Return a graph as the file says it: one task or one group a level."""
-    levels = [[task_of(graph.seconds[node]) for node in level] for level in graph.levels()]
-    return [
-        {f"level-{number}": {"type": "group", "tasks": level}} if len(level) > 1 else level[0]
-        for number, level in enumerate(levels)
-    ]
+    """Return a graph as the file says it: one task or one group a level, groups with a join between.
+
+    A group right after a group is a chord in a chord, whose messages double from level to level.
+    """
+    found: list[object] = []
+    for number, level in enumerate(graph.levels()):
+        tasks = [task_of(graph.seconds[node]) for node in level]
+        if len(tasks) == 1:
+            found += tasks
+            continue
+        if found and isinstance(found[-1], dict):
+            found.append("join")
+        found.append({f"level-{number}": {"type": "group", "tasks": tasks}})
+    return found
 
 
 def settle_in(names: dict[int, str]) -> None:
