@@ -12,7 +12,7 @@ import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, AwareDatetime, Field, PlainSerializer
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, PlainSerializer
 
 __all__ = [
     "DEEPEST",
@@ -51,6 +51,7 @@ T = TypeVar("T")
 # An escaped NUL in JSON text; after an odd backslash it would only be text that looks like one.
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 _HALF = re.compile("[\ud800-\udfff]")
+_NUMBER = re.compile(r"\s*[-+]?[\d._]+(?:e[-+]?\d+)?\s*", re.IGNORECASE)
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)(?:([KMGT])(i)?)?")
 
 
@@ -146,6 +147,13 @@ def _unchanged(value: T) -> T:
     return value
 
 
+def _no_number(value: Any) -> Any:
+    """Refuse what would be taken for seconds since 1970, which nobody means who writes a date."""
+    if isinstance(value, int | float) or (isinstance(value, str) and _NUMBER.fullmatch(value)):
+        raise ValueError("write date and time with their zone: 2026-01-31T12:00:00Z")
+    return value
+
+
 def _moment(moment: datetime) -> datetime:
     try:
         moment.astimezone(UTC)
@@ -162,7 +170,7 @@ def _size(text: str) -> str:
 Text = Annotated[str, AfterValidator(_clean)]
 FilledText = Annotated[str, AfterValidator(_filled)]
 Name = Annotated[str, AfterValidator(_filled), AfterValidator(_short)]
-Moment = Annotated[AwareDatetime, AfterValidator(_moment)]
+Moment = Annotated[AwareDatetime, BeforeValidator(_no_number), AfterValidator(_moment)]
 JsonList = Annotated[list[Any], AfterValidator(_unchanged)]
 JsonObject = Annotated[dict[str, Any], AfterValidator(_unchanged)]
 MemorySize = Annotated[str, AfterValidator(_size)]

@@ -62,6 +62,8 @@ def test_a_description_is_enough() -> None:
         ({"id": "7"}, "id '7'"),
         ({"deadline": datetime(2026, 1, 1)}, "deadline '2026-01-01 00:00:00': .* timezone"),
         ({"deadline": "2026-01-01T00:00:00"}, "timezone"),
+        ({"deadline": "1785542400"}, "date and time with their zone"),
+        ({"deadline": True}, "date and time with their zone"),
         ({"dependencies": ["A"]}, r"dependencies\.0 'A'"),
         ({"required_capabilities": ["flying"]}, r"required_capabilities\.0 'flying'"),
         ({"args": [1]}, "args and kwargs go to a Celery task"),
