@@ -31,8 +31,8 @@ from workflows.task_input import as_input
 from workflows.workflow import Workflow
 
 if TYPE_CHECKING:
+    from celery_app.document_desk import Documents
     from celery_app.local_desk import LocalDesk
-    from celery_app.orchestrator.documentation_manager import DocumentationManager
     from celery_app.security.guard import Guard
     from celery_app.store.projects import Listed
 
@@ -61,9 +61,9 @@ class Client:
         return self._here.permissions
 
     @property
-    def documents(self) -> DocumentationManager:
-        """What writes documents and knows their versions. Only where the servers themselves are reached."""
-        return self._here.documents
+    def documents(self) -> Documents:
+        """What writes documents and knows their versions."""
+        return self.desk.documents
 
     def submit(
         self,

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 from uuid import UUID
 
+from celery_app.document_desk import Documents
 from celery_app.errors import TaskFailed
 from celery_app.store.budgets import Budget
 from celery_app.store.projects import Listed
@@ -40,6 +41,10 @@ class Outcome:
 
 class Desk(Protocol):
     """Takes work in, tells how it stands, and steers it. Every verb raises `PermissionDenied`."""
+
+    @property
+    def documents(self) -> Documents:
+        """Documents about projects."""
 
     def submit(self, task: Task) -> UUID:
         """Hand in a task. Raises `InvalidTask`; nothing was stored then."""

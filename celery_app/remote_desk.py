@@ -15,6 +15,7 @@ from uuid import UUID
 
 from celery_app.desk import Kind, Outcome
 from celery_app.remote import Remote, raised
+from celery_app.remote_documents import RemoteDocuments
 from celery_app.store.budgets import Budget
 from celery_app.store.projects import Listed
 from workflows.artifact import ProjectArtifact
@@ -39,10 +40,14 @@ class RemoteDesk:
     Args:
         url: Where it is: `http://localhost:8000`.
         token: Who asks; by default the one in AI_AGENT_TOKEN, if there is one.
+
+    Attributes:
+        documents: Documents about projects.
     """
 
     def __init__(self, url: str, token: str | None = None) -> None:
         self._remote = Remote(url, token)
+        self.documents = RemoteDocuments(self._remote, self.outcome, self.project)
 
     def submit(self, task: Task) -> UUID:
         """See `Client.submit`."""

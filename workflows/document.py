@@ -15,6 +15,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
@@ -25,10 +26,12 @@ __all__ = [
     "Document",
     "DocumentMetadata",
     "DocumentationType",
+    "Finding",
     "Paragraph",
     "Section",
     "SectionPlan",
     "Source",
+    "Writing",
     "assemble",
     "difference",
     "section_key",
@@ -176,6 +179,34 @@ class Document(_Strict):
         wanted = set(sources)
         found = [p.section for p in self.metadata.paragraphs if wanted & p.sources.keys()]
         return list(dict.fromkeys(found))
+
+
+@dataclass(frozen=True)
+class Writing:
+    """A document that is being written.
+
+    Attributes:
+        project: The name of its project.
+        type: Its type.
+        sections: The ids of its sections.
+        written: The ids of those that are written anew.
+        run: The run that writes; None where nothing is to be written.
+    """
+
+    project: str
+    type: DocumentationType
+    sections: list[str]
+    written: list[str]
+    run: UUID | None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found of a version: the sources that are not as they were, and the sections of them."""
+
+    document: Document
+    changes: dict[str, str]
+    sections: list[str]
 
 
 def section_key(plan: SectionPlan, sources: Mapping[str, Source], maker: str) -> str:

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 from workflows.gantt import rows, span_of
 from workflows.timeline import Timeline, TimelineItem
 
-__all__ = ["gantt_svg"]
+__all__ = ["drawn", "gantt_svg"]
 
 _ROW, _LABELS, _CHART, _NOTES, _TOP = 24, 250, 620, 90, 56
 _LONGEST = 32
@@ -30,8 +30,18 @@ _STYLE = """
 
 def gantt_svg(timeline: Timeline, title: str) -> str:
     """Return the picture as the text of an SVG document."""
-    drawn = rows(timeline, 80)
-    height = _TOP + _ROW * len(drawn) + 64
+    picture = drawn(timeline, title)
+    style = ElementTree.Element("style")
+    style.text = _STYLE
+    picture.insert(1, style)
+    ElementTree.indent(picture)
+    return ElementTree.tostring(picture, encoding="unicode") + "\n"
+
+
+def drawn(timeline: Timeline, title: str) -> ElementTree.Element:
+    """Return the picture as an SVG element, whose colours are left to the style of its page."""
+    lines = rows(timeline, 80)
+    height = _TOP + _ROW * len(lines) + 64
     width = _LABELS + _CHART + _NOTES
     picture = ElementTree.Element(
         "svg",
@@ -44,16 +54,14 @@ def gantt_svg(timeline: Timeline, title: str) -> str:
         },
     )
     ElementTree.SubElement(picture, "title").text = _clean(title)
-    ElementTree.SubElement(picture, "style").text = _STYLE
     _shape(picture, "rect", "paper", width=width, height=height)
     _text(picture, 16, 24, title, "goal")
     _text(picture, 16, 42, _summary(timeline), "faint")
-    _Chart(picture, timeline, _TOP + _ROW * len(drawn)).draw()
-    for number, row in enumerate(drawn):
+    _Chart(picture, timeline, _TOP + _ROW * len(lines)).draw()
+    for number, row in enumerate(lines):
         _draw_row(picture, timeline, row.item, row.milestone, _TOP + _ROW * number)
-    _draw_legend(picture, _TOP + _ROW * len(drawn) + 46)
-    ElementTree.indent(picture)
-    return ElementTree.tostring(picture, encoding="unicode") + "\n"
+    _draw_legend(picture, _TOP + _ROW * len(lines) + 46)
+    return picture
 
 
 def _summary(timeline: Timeline) -> str:

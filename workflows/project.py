@@ -19,7 +19,7 @@ from workflows.acceptance import AcceptanceCheck
 from workflows.artifact import ProjectArtifact
 from workflows.document import DocumentationType
 from workflows.durations import Duration
-from workflows.errors import InvalidProject
+from workflows.errors import InvalidDocument, InvalidProject
 from workflows.graph import TaskGraph
 from workflows.project_plan import ProjectPlan
 from workflows.schemas import schema_fault
@@ -158,6 +158,15 @@ class ProjectSpec(_Strict):
                 return goal
         known = ", ".join(goal.name for goal in self.goals)
         raise InvalidProject(f"project {self.name} has no goal {name!r}: it has {known}")
+
+    def own_documents(self) -> list[DocumentationType]:
+        """Return the types of the documents that it lists as its own. Raises `InvalidDocument`."""
+        if not self.documents:
+            raise InvalidDocument(
+                f"project {self.name} lists no documents: say which one by --type, or list types under "
+                "`documents` in its file"
+            )
+        return list(dict.fromkeys(self.documents))
 
     def digest(self, goal: ProjectGoal, inputs: Mapping[str, str]) -> str:
         """Return what tells whether a goal must be planned again.

@@ -89,7 +89,7 @@ def _add(app: FastAPI, address: Address, kind: type[APIRoute]) -> None:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: SystemSettings = app.state.settings
     anyio.to_thread.current_default_thread_limiter().total_tokens = settings.api.threads
-    hub = app.state.hub = Hub(celery.database, settings.api.streams)
+    hub = app.state.hub = Hub(celery.database, settings.api.streams, celery.logs)
     await hub.start()
     try:
         with _told_of_the_end(hub.close):

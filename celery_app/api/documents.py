@@ -17,6 +17,7 @@ from celery_app.api.asking import Asking
 from celery_app.api.papers import Restoring, Version, Words, WritingWish
 from celery_app.api.projects import Once
 from celery_app.api.route import document
+from celery_app.document_desk import compared
 from celery_app.local_desk import LocalDesk
 from workflows.document import Document, DocumentationType, difference
 
@@ -31,8 +32,6 @@ def listed(
 ) -> Response:
     """List the documents, or their versions, that the caller may see."""
     found = desk.documents.versions(project, type)
-    if not found:
-        desk.permissions.require("document.read", f"document:{project or '*'}/{type or '*'}")
     shown = [each for each in found if versions or each.holds]
     return document([{**asdict(each), "created_at": each.created_at.isoformat()} for each in shown])
 
@@ -62,8 +61,7 @@ def diff(
     new: Chosen = None,
 ) -> Response:
     """Tell what has changed between two versions, as `patch` takes it."""
-    later = desk.documents.get(project, type, new)
-    earlier = desk.documents.get(project, type, old or max(1, later.version - 1))
+    earlier, later = compared(desk.documents, project, type, old, new)
     lines = difference(earlier, later)
     return document({"old": earlier.version, "new": later.version, "diff": lines})
 

@@ -4,7 +4,7 @@ Invariants
   * The feed is read once for everybody, and given out in memory; a stream costs a queue, and no thread,
     connection or query of its own while it waits.
   * A push says *look now*; without any the feed is looked at all the same, as long as somebody follows.
-  * Whoever does not take what is theirs is cut off, and may come back where they stopped.
+  * Whoever does not take what is theirs is cut off (see `Hearing`), and may come back where they stopped.
 """
 
 from __future__ import annotations
@@ -20,11 +20,14 @@ from typing import Any
 from kombu.utils.json import loads
 from starlette.concurrency import run_in_threadpool
 
+from celery_app.api.hearing import Hearing
+from celery_app.api.log_hub import LogHub
 from celery_app.api.problems import Refusal
 from celery_app.errors import AgentSystemError
 from celery_app.postgres.connection import Database
 from celery_app.postgres.notify import Listener
 from celery_app.store.event_feed import Cursor, EventFeed
+from celery_app.store.logs import CHANNEL, LogStore
 from celery_app.worker.leases import FOLLOW
 
 __all__ = ["Ear", "Hub"]
@@ -36,12 +39,11 @@ _LOOK = 0.5
 _LOOK_AGAIN = 0.03
 #: Seconds between two signs that models are listened to; a worker believes in ten.
 _SIGN = 2.0
-_LONGEST_QUEUE = 2000
 
 Events = list[dict[str, Any]]
 
 
-class Ear:
+class Ear(Hearing[dict[str, Any]]):
     """One who follows: a run, or all runs.
 
     Attributes:
@@ -50,33 +52,10 @@ class Ear:
     """
 
     def __init__(self, root_id: str | None, text: bool, since: Cursor) -> None:
+        super().__init__()
         self.root_id = root_id
         self.text = text
         self.since = since
-        self._heard: asyncio.Queue[Events | None] = asyncio.Queue(_LONGEST_QUEUE)
-
-    def hear(self, events: Events | None) -> None:
-        """Take in events; None is the end of all hearing."""
-        try:
-            self._heard.put_nowait(events)
-        except asyncio.QueueFull:
-            self._heard.get_nowait()
-            self._heard.put_nowait(None)
-
-    async def next(self, seconds: float) -> Events | None:
-        """Return what was heard, nothing after so many seconds, or None when hearing has ended."""
-        try:
-            return await asyncio.wait_for(self._heard.get(), seconds)
-        except TimeoutError:
-            return []
-
-    def rest(self) -> Events:
-        """Return what was heard and not taken yet."""
-        rest: Events = []
-        with suppress(asyncio.QueueEmpty):
-            while True:
-                rest += self._heard.get_nowait() or []
-        return rest
 
 
 class Hub:
@@ -85,10 +64,15 @@ class Hub:
     Args:
         database: Where it happens.
         most: Ears at once.
+        log: What is said.
+
+    Attributes:
+        logs: Gives out what is said.
     """
 
-    def __init__(self, database: Database, most: int) -> None:
+    def __init__(self, database: Database, most: int, log: LogStore) -> None:
         self._feed = EventFeed(database)
+        self.logs = LogHub(log)
         self._database = database
         self._most = most
         self._ears: dict[str | None, set[Ear]] = defaultdict(set)
@@ -108,12 +92,14 @@ class Hub:
             loop.call_soon_threadsafe(self._on_payloads, payloads)
 
         self._listener = Listener(self._database, on_payloads, lambda: _soon(loop, self._on_resync))
-        self._listener.listen(f"result_{number}" for number in range(64))
-        self._tasks = [asyncio.create_task(self._look()), asyncio.create_task(self._sign())]
+        self._listener.listen([CHANNEL, *(f"result_{number}" for number in range(64))])
+        work = (self._look(), self._sign(), self.logs.run())
+        self._tasks = [asyncio.create_task(each) for each in work]
 
     def close(self) -> None:
         """End all hearing; streams end with it."""
         self._closed = True
+        self.logs.close()
         for ear in self._all():
             ear.hear(None)
         for events in self._waiting.values():
@@ -134,7 +120,7 @@ class Hub:
 
     def require_room(self) -> None:
         """Make sure that one more may hear. Raises `Refusal` (503)."""
-        if self._closed or len(self._all()) >= self._most:
+        if self._closed or len(self._all()) + len(self.logs) >= self._most:
             words = f"{self._most} streams are open, which is the most: ask again later"
             raise Refusal(503, "TooManyStreams", words, {"Retry-After": "5"})
 
@@ -190,7 +176,10 @@ class Hub:
 
     def _on_payloads(self, payloads: list[str]) -> None:
         for payload in payloads:
-            if payload.startswith("{"):
+            if not payload:
+                # What is told of the log says nothing but that.
+                self.logs.tell()
+            elif payload.startswith("{"):
                 self._on_said(loads(payload))
             else:
                 for event in self._waiting.get(payload, ()):
@@ -198,6 +187,7 @@ class Hub:
         self._news.set()
 
     def _on_resync(self) -> None:
+        self.logs.tell()
         for events in self._waiting.values():
             for event in events:
                 event.set()

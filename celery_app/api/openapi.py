@@ -58,7 +58,8 @@ def _complete(operation: dict[str, Any], address: Address) -> None:
     if address.path in EVENTS and address.method == "GET":
         content = responses["200"].setdefault("content", {})
         content[streams.MEDIA] = {"schema": {"type": "string"}}
-        responses["204"] = {"description": "The run is over, and nothing is left to tell."}
+        if "{" in address.path:
+            responses["204"] = {"description": "The run is over, and nothing is left to tell."}
         if address.path == "/events":
             content.pop("application/json", None)
     if address.path in MEDIA and address.method == "GET":

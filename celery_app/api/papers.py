@@ -23,6 +23,7 @@ __all__ = [
     "Fork",
     "Gift",
     "Goals",
+    "Hint",
     "Identified",
     "Key",
     "LastEvent",
@@ -56,6 +57,8 @@ def _plain(text: str) -> str:
 Storable = Annotated[Any, AfterValidator(_storable)]
 Words = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_plain)]
 """Something's name in an address."""
+Hint = Annotated[str, Query(max_length=500), AfterValidator(_plain)]
+"""A word of a search, which may be empty."""
 Identified = Annotated[UUID, Path(description="The id.")]
 Limit = Annotated[int, Query(ge=1, le=500, description="Entries on a page.")]
 LastEvent = Header(description="The last event's id; the stream goes on behind it.")

@@ -166,7 +166,7 @@ ROUTES = (
 )
 
 #: What is answered with a stream, if that is asked for or nothing else is there.
-EVENTS = {"/events", "/tasks/{task_id}/events", "/runs/{run_id}/events"}
+EVENTS = {"/events", "/logs", "/tasks/{task_id}/events", "/runs/{run_id}/events"}
 _DRAWING = ("image/svg+xml", "text/plain; charset=utf-8")
 #: What is answered with something else than JSON, or than JSON alone.
 MEDIA = {

@@ -1,13 +1,18 @@
 """The processes of the API: from the settings to an orderly end.
 
-Invariant: at the end no new request is taken, those that run are answered, and streams are ended at once, so
-that whoever followed can go on elsewhere.
+Invariants
+  * At the end no new request is taken, those that run are answered, and streams are ended at once, so that
+    whoever followed can go on elsewhere.
+  * No process outlives the one that made it, however that one ends.
 """
 
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import resource
+import signal
+import threading
 
 import uvicorn
 from fastapi import FastAPI
@@ -60,6 +65,7 @@ def address(host: str | None = None, port: int | None = None) -> str:
 
 def app() -> FastAPI:
     """Return the application of one process."""
+    _end_with_parent()
     start_logging()
     # Each call of a library would be a line of its own.
     logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -71,3 +77,16 @@ def _allow_many_streams() -> None:
     """Take as many open files as the system gives; each stream is one."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _end_with_parent() -> None:
+    """End in order when the process that has made this one is gone: nobody else would end it then."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        signal.raise_signal(signal.SIGTERM)
+
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()

@@ -9,6 +9,7 @@ Invariants
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
@@ -18,18 +19,23 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
 from celery_app.api.hub import Ear, Hub
+from celery_app.api.log_hub import LogHub
 from celery_app.api.problems import Refusal
 from celery_app.desk import Kind
 from celery_app.errors import AgentSystemError
 from celery_app.local_desk import LocalDesk
+from celery_app.observe.log_reader import LogReader
 from celery_app.redaction import redacted
 from celery_app.store.event_feed import Cursor, EventFeed, cursor_of
+from celery_app.store.logs import LogFilter, StoredEvent
 
-__all__ = ["MEDIA", "all_events", "run_events"]
+__all__ = ["MEDIA", "all_events", "log_events", "run_events"]
 
 MEDIA = "text/event-stream"
 #: Seconds of silence after which a sign of life is sent, and the permission is asked for again.
 _SIGN = 15.0
+#: Events of the log that are read at once.
+_PAST = 500
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
@@ -67,6 +73,23 @@ async def all_events(request: Request, desk: LocalDesk) -> Response:
     stream = _Stream(hub, feed, still_may)
     seen = _last_seen(request)
     return _streamed(stream.of_all(set(levels), seen))
+
+
+async def log_events(request: Request, desk: LocalDesk, wanted: LogFilter, limit: int) -> Response:
+    """Return the stream of what is said and wanted: from behind what the caller has on, or the newest first.
+
+    Args:
+        request: What asks for it.
+        desk: Of whoever asks.
+        wanted: Which events.
+        limit: The most of those that were written before.
+    """
+    hub: Hub = request.app.state.hub
+    hub.require_room()
+    reader = LogReader(desk.permissions)
+    await run_in_threadpool(reader.require)
+    stream = _LogStream(hub.logs, reader, wanted)
+    return _streamed(stream.following(_last_line(request), limit))
 
 
 def _streamed(pieces: AsyncIterator[str]) -> Response:
@@ -136,6 +159,54 @@ class _Stream:
             place = cursor_of(events[-1])
 
 
+class _LogStream:
+    """A stream of the log, as pieces of text.
+
+    Args:
+        hub: Tells what is said.
+        reader: Has what was said, and knows whether the caller may see it.
+        wanted: Which events.
+    """
+
+    def __init__(self, hub: LogHub, reader: LogReader, wanted: LogFilter) -> None:
+        self._hub, self._reader, self._wanted = hub, reader, wanted
+
+    async def following(self, last: int | None, limit: int) -> AsyncIterator[str]:
+        """Yield what was said after an event, or the newest before now, and then what is said, for ever."""
+        async with self._hub.ear() as ear:
+            yield ": following\n\n"
+            async for events in self._past(last, ear.since, limit):
+                yield self._lines(events)
+            signed = time.monotonic()
+            while (heard := await ear.next(_SIGN)) is not None:
+                if told := self._lines(heard):
+                    yield told
+                # Others may say much meanwhile that is not wanted here.
+                if not heard or time.monotonic() >= signed + _SIGN:
+                    signed = time.monotonic()
+                    yield ": still here\n\n"
+                    await run_in_threadpool(self._reader.require)
+
+    async def _past(
+        self, last: int | None, until: int, limit: int
+    ) -> AsyncIterator[list[StoredEvent]]:
+        find = self._reader.find
+        if last is None:
+            if limit:
+                yield await run_in_threadpool(find, self._wanted, limit, until + 1)
+            return
+        while found := await run_in_threadpool(find, self._wanted, _PAST, until + 1, after=last):
+            yield found
+            last = found[-1].id
+
+    def _lines(self, events: list[StoredEvent]) -> str:
+        return "".join(
+            f"id: {event.id}\ndata: {json.dumps(event.as_json())}\n\n"
+            for event in events
+            if self._wanted.fits(event)
+        )
+
+
 def _told(events: list[dict[str, Any]], levels: set[Any] | None = None) -> str:
     return "".join(
         _frame(event) for event in events if levels is None or event.get("level") in levels
@@ -161,6 +232,15 @@ def _last_seen(request: Request) -> Cursor | None:
     if (place := Cursor.read(text)) is None:
         raise Refusal(422, "InvalidRequest", "Last-Event-ID: it is none of this system's ids")
     return place
+
+
+def _last_line(request: Request) -> int | None:
+    text = request.headers.get("last-event-id")
+    if text is None:
+        return None
+    if not text.isdecimal() or len(text) > 18:
+        raise Refusal(422, "InvalidRequest", "Last-Event-ID: it is none of the log's ids")
+    return int(text)
 
 
 def _root_of(desk: LocalDesk, kind: Kind, task_id: UUID) -> str:

@@ -28,7 +28,7 @@ from workflows.storable import JsonObject
 from workflows.svg import svg
 from workflows.workflow import Workflow
 
-__all__ = ["defined", "meant", "picture"]
+__all__ = ["defined", "meant", "named", "picture"]
 
 
 def listed(desk: Asking) -> Response:
@@ -38,7 +38,7 @@ def listed(desk: Asking) -> Response:
 
 def show(desk: Asking, name: Words) -> Response:
     """Show a workflow as its file has it."""
-    return document(_named(desk, name).plain())
+    return document(named(desk, name).plain())
 
 
 def graph(
@@ -47,7 +47,7 @@ def graph(
     format: Literal["svg", "mermaid"] = "svg",  # noqa: A002 - a word for callers
 ) -> Response:
     """Draw a workflow."""
-    return picture(_named(desk, name), {}, format)
+    return picture(named(desk, name), {}, format)
 
 
 def schema(desk: Asking) -> Response:
@@ -166,7 +166,8 @@ def picture(
     return Response(mermaid(workflow, states), media_type="text/plain; charset=utf-8")
 
 
-def _named(desk: LocalDesk, name: str) -> Workflow:
+def named(desk: LocalDesk, name: str) -> Workflow:
+    """Return a workflow of the files. Raises `UnknownTask`, and `InvalidWorkflow` if it has mistakes."""
     desk.permissions.require("workflow.read", f"workflow:{name}")
     names = desk.files.names
     if name not in names:

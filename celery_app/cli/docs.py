@@ -14,9 +14,8 @@ from celery_app.cli import options
 
 if TYPE_CHECKING:
     from celery_app.client import Client
-    from celery_app.orchestrator.documentation_manager import Finding
     from celery_app.store.documents import DocumentVersion
-    from workflows.document import Document
+    from workflows.document import Document, Finding
 
 __all__ = ["docs"]
 
@@ -188,11 +187,10 @@ def diff(project: str, doc_type: str, old: int | None, new: int | None, as_json:
     """
     from celery_app.cli.screen import print_json
     from celery_app.cli.system import open_client
+    from celery_app.document_desk import compared
     from workflows.document import difference
 
-    documents = open_client().documents
-    later = documents.get(project, doc_type, new)
-    earlier = documents.get(project, doc_type, old or max(1, later.version - 1))
+    earlier, later = compared(open_client().documents, project, doc_type, old, new)
     lines = difference(earlier, later)
     if as_json:
         print_json({"old": earlier.version, "new": later.version, "diff": lines})

@@ -8,9 +8,10 @@ from typing import Any
 
 import click
 
-from celery_app.cli.chart import means, spark, steps
+from celery_app.cli.chart import spark
 from celery_app.cli.screen import print_pairs, print_table
 from celery_app.observe.batch import AgentFigures, MetricsBatch
+from celery_app.observe.series import series
 
 __all__ = ["CHARTS_SECONDS", "print_metrics"]
 
@@ -59,18 +60,8 @@ def _charts(samples: Samples, since: datetime, until: datetime) -> list[tuple[st
         return [
             ("charts", "no samples of this time: beat takes them (`ai-agent beat`, `ai-agent up`)")
         ]
-    bounds = (since, until, _WIDTH)
-    waiting = means(
-        samples, lambda b: sum(queue.waiting for queue in b.tasks.queues.values()), *bounds
-    )
-    series = [
-        ("ended", steps(samples, lambda b: b.tasks.duration.count, *bounds)),
-        ("failed", steps(samples, lambda b: b.tasks.attempts.get("failed", 0), *bounds)),
-        ("waiting", waiting),
-        ("running", means(samples, lambda b: b.system.live_leases, *bounds)),
-        ("tokens", steps(samples, lambda b: b.resources.generated_tokens, *bounds)),
-    ]
-    return [(name, f"{spark(values)}  most {_most(values)}") for name, values in series]
+    charts = series(samples, since, until, _WIDTH)
+    return [(name, f"{spark(values)}  most {_most(values)}") for name, values in charts.items()]
 
 
 def _most(values: Sequence[float | None]) -> str:

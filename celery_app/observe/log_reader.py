@@ -30,15 +30,24 @@ class LogReader:
         self._store = store or logs
 
     def find(
-        self, wanted: LogFilter, limit: int = 100, before: int | None = None
+        self,
+        wanted: LogFilter,
+        limit: int = 100,
+        before: int | None = None,
+        *,
+        after: int | None = None,
     ) -> list[StoredEvent]:
-        """Return the newest events that are wanted, or the last ones before an id; oldest first.
+        """Return what is wanted, oldest first: the newest, the last before an id, or the next after one.
 
         Raises:
             PermissionDenied: Whoever asks may not read the log.
         """
+        self.require()
+        return self._store.find(wanted, limit=limit, before=before, after=after)
+
+    def require(self) -> None:
+        """Make sure that whoever asks may read the log. Raises `PermissionDenied`."""
         self._permissions.require("system.read", "system:logs")
-        return self._store.find(wanted, limit=limit, before=before)
 
     def follow(self, wanted: LogFilter, limit: int = 10) -> Iterator[StoredEvent]:
         """Yield the newest events that are wanted, and each further one as it is written; without an end.
@@ -46,7 +55,7 @@ class LogReader:
         Raises:
             PermissionDenied: Whoever asks may not read the log.
         """
-        self._permissions.require("system.read", "system:logs")
+        self.require()
         return self._follow(wanted, limit)
 
     def _follow(self, wanted: LogFilter, limit: int) -> Iterator[StoredEvent]:

@@ -11,15 +11,14 @@ Invariants
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from pathlib import Path
-from uuid import UUID
 
 from celery.exceptions import TimeoutError as CeleryTimeout
 from celery.result import AsyncResult
 
 from celery_app.celery import app, documents, guard
-from celery_app.errors import UnknownDocument, WaitTimeout
+from celery_app.document_desk import not_in_time
+from celery_app.errors import UnknownDocument
 from celery_app.orchestrator.document_draft import Draft
 from celery_app.orchestrator.document_sources import gather
 from celery_app.orchestrator.project_manager import ProjectManager
@@ -27,40 +26,12 @@ from celery_app.orchestrator.task_manager import TaskManager
 from celery_app.security.guard import Guard
 from celery_app.security.policy import request
 from celery_app.store.documents import DocumentVersion
-from workflows.document import Document, DocumentationType
+from workflows.document import Document, DocumentationType, Finding, Writing
 from workflows.errors import InvalidDocument
 from workflows.outline import USES_CODE
 from workflows.project import Project
 
-__all__ = ["DocumentationManager", "Finding", "Writing"]
-
-
-@dataclass(frozen=True)
-class Writing:
-    """A document that is being written.
-
-    Attributes:
-        project: The name of its project.
-        type: Its type.
-        sections: The ids of its sections.
-        written: The ids of those that are written anew.
-        run: The run that writes; None where nothing is to be written.
-    """
-
-    project: str
-    type: DocumentationType
-    sections: list[str]
-    written: list[str]
-    run: UUID | None
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What a check found of a version: the sources that are not as they were, and the sections of them."""
-
-    document: Document
-    changes: dict[str, str]
-    sections: list[str]
+__all__ = ["DocumentationManager"]
 
 
 class DocumentationManager:
@@ -138,13 +109,7 @@ class DocumentationManager:
         Raises:
             InvalidDocument: It lists none.
         """
-        found = self._projects.get(project)
-        if not found.documents:
-            raise InvalidDocument(
-                f"project {found.name} lists no documents: say which one by --type, or list types under "
-                "`documents` in its file"
-            )
-        return list(dict.fromkeys(found.documents))
+        return self._projects.get(project).own_documents()
 
     def get(
         self, project: str, doc_type: DocumentationType | str, version: int | None = None
@@ -157,15 +122,22 @@ class DocumentationManager:
     def versions(
         self, project: str | None = None, doc_type: DocumentationType | str | None = None
     ) -> list[DocumentVersion]:
-        """Return the versions that whoever asks may see: of all documents, of a project's, or of one."""
+        """Return the versions that whoever asks may see: of all documents, of a project's, or of one.
+
+        Raises:
+            PermissionDenied: They may see none at all.
+        """
         kind = None if doc_type is None else DocumentationType(doc_type)
-        return [
+        found = [
             each
             for each in self.docs_storage.versions(project, kind)
             if self.permissions.decide(
                 request("document.read", f"document:{each.project}/{each.type}")
             ).allowed
         ]
+        if not found:
+            self.permissions.require("document.read", f"document:{project or '*'}/{kind or '*'}")
+        return found
 
     def restore(self, project: str, doc_type: DocumentationType | str, version: int) -> Document:
         """Let an old version hold again, and return it. Raises `UnknownDocument`."""
@@ -205,10 +177,7 @@ def _wait(writing: Writing, timeout: float | None) -> None:
     try:
         AsyncResult(str(writing.run), app=app).get(timeout=timeout)
     except CeleryTimeout as error:
-        raise WaitTimeout(
-            f"{writing.type} of {writing.project} is not written after {timeout:g} s; it goes on: "
-            f"`ai-agent task wait {writing.run}`"
-        ) from error
+        raise not_in_time(writing, timeout) from error
 
 
 def _folder(kind: DocumentationType, folder: Path | None, before: Document | None) -> str | None:

@@ -76,6 +76,20 @@ class LogFilter:
     level: str = "DEBUG"
     since: datetime | None = None
 
+    def fits(self, found: StoredEvent) -> bool:
+        """Tell whether an event is one of them, as `conditions` do."""
+        said = found.event
+        ids = (
+            (self.task_id, said.task_id),
+            (self.trace_id, said.trace_id),
+            (self.agent_id, said.agent_id),
+        )
+        return (
+            logging.getLevelName(said.event.level) >= logging.getLevelName(self.level)
+            and all(wanted in (None, known) for wanted, known in ids)
+            and (self.since is None or said.timestamp >= self.since)
+        )
+
     @property
     def conditions(self) -> tuple[str, dict[str, Any]]:
         """SQL, and the values in it."""

@@ -15,6 +15,7 @@ from agents.errors import UnknownAgent
 from celery_app.aio import AsyncClient, AsyncProjectHandle, AsyncRunHandle, AsyncTaskHandle
 from celery_app.client import Client
 from celery_app.desk import Desk
+from celery_app.document_desk import Documents, compared
 from celery_app.errors import (
     ConfigurationError,
     PermissionDenied,
@@ -22,20 +23,24 @@ from celery_app.errors import (
     TaskCancelled,
     TaskFailed,
     UnknownArtifact,
+    UnknownDocument,
     UnknownProject,
     UnknownTask,
     WaitTimeout,
 )
 from celery_app.handles import RunHandle, TaskHandle
 from celery_app.local_desk import LocalDesk
+from celery_app.orchestrator.documentation_manager import DocumentationManager
 from celery_app.project_handle import ProjectHandle
 from celery_app.remote_desk import RemoteDesk
+from celery_app.remote_documents import RemoteDocuments
 from tests.api.conftest import project_wish
 from tests.api.serving import Served
 from tests.worker_process import WorkerProcess
 from workflows.definitions import load
 from workflows.errors import (
     IllegalTransition,
+    InvalidDocument,
     InvalidInputs,
     InvalidProject,
     InvalidTask,
@@ -83,10 +88,21 @@ def shape(verb: Any) -> list[tuple[str, Any, Any]]:
         (TaskHandle, AsyncTaskHandle, {"id"}),
         (RunHandle, AsyncRunHandle, {"id"}),
         (ProjectHandle, AsyncProjectHandle, set()),
-        (Desk, LocalDesk, {"require_read"}),
-        (Desk, RemoteDesk, set()),
+        (Desk, LocalDesk, {"require_read", "documents"}),
+        (Desk, RemoteDesk, {"documents"}),
+        (Documents, DocumentationManager, set()),
+        (Documents, RemoteDocuments, set()),
     ],
-    ids=["client", "task", "run", "project", "desk here", "desk over HTTP"],
+    ids=[
+        "client",
+        "task",
+        "run",
+        "project",
+        "desk here",
+        "desk over HTTP",
+        "documents here",
+        "documents over HTTP",
+    ],
 )
 def test_they_are_in_step(one: type, other: type, besides: set[str]) -> None:
     first, second = verbs(one), verbs(other)
@@ -211,6 +227,23 @@ def _artifacts_are_the_same(here: ProjectHandle, there: ProjectHandle, folder: P
     assert there.artifacts() == here.artifacts()
 
 
+def test_documents_are_the_same_here_and_there(
+    client: Client, remote: Client, written: str, tmp_path: Path
+) -> None:
+    here, there = client.documents, remote.documents
+    assert there.versions(written) == here.versions(written)
+    assert there.versions(written, "overview") == here.versions(written, "overview")
+    assert there.get(written, "readme") == here.get(written, "readme")
+    assert compared(there, written, "readme") == compared(here, written, "readme")
+    assert there.check(written, "readme") == here.check(written, "readme")
+    assert there.restore(written, "readme", 1).version == here.get(written, "readme").version == 1
+    report = there.generate(written, "status_report", timeout=60)
+    assert report == here.generate(client.project(written).get(), "status_report")
+    assert report.version == 1
+    with pytest.raises(InvalidDocument, match="over HTTP nobody says which folder"):
+        there.start(written, "readme", tmp_path)
+
+
 def errors(client: Client, project: str) -> dict[str, tuple[type[Exception], Callable[[], object]]]:
     failing = client.submit_graph([{"task": "chore.fail", "args": ["boo"]}])
     slow = client.submit_graph([{"task": "chore.sleep", "args": [60]}])
@@ -240,6 +273,20 @@ def errors(client: Client, project: str) -> dict[str, tuple[type[Exception], Cal
                 ProjectSpec.model_validate(project_wish(project)["project"]),
                 project_wish(project)["inputs"],
             ),
+        ),
+        "no such document": (UnknownDocument, lambda: client.documents.get(project, "changelog")),
+        "no such version": (
+            UnknownDocument,
+            lambda: client.documents.restore(project, "changelog", 7),
+        ),
+        "no documents of its own": (InvalidDocument, lambda: client.documents.listed(project)),
+        "a document of nothing": (
+            InvalidDocument,
+            lambda: client.documents.generate(project, "api_reference"),
+        ),
+        "a document too late": (
+            WaitTimeout,
+            lambda: client.documents.generate(project, "overview", timeout=0.2),
         ),
         "no project": (InvalidTask, lambda: client.project_budget(f"p-{uuid4()}")),
     }

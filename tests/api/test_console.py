@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from uuid import uuid4
@@ -9,6 +10,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from celery_app.api.console.graph import critical_way
 from celery_app.api.console.pages import OPEN, PAGES, Page
 from celery_app.celery import artifacts
 from celery_app.client import Client
@@ -140,6 +142,56 @@ def test_a_plan_is_run_only_with_agents_that_there_are(asking: httpx.Client) -> 
     )
     assert response.status_code == 422
     assert "burglar" in response.text
+
+
+def test_the_plan_of_a_job_with_large_files_comes_back_whole(
+    asking: httpx.Client, client: Client
+) -> None:
+    text = "The mill turns. \u00e4 & % \n" * 40_000
+    inputs = [{"name": f"{n}.md", "text": text} for n in range(2)]
+    step = {"title": "x", "description": "Read it", "agent": "writer", "input_names": ["1.md"]}
+    plan = {"job": "Read", "steps": [step], "source": "model"}
+    job = json.dumps({"task": {"description": "Read", "inputs": inputs}, "plan": plan})
+    assert len(job) > 2**21
+    response = send(asking, "/console/plans/run", job=job)
+    assert response.status_code == 303
+    task_id = re.findall(r"[0-9a-f-]{36}", response.headers["location"])[0]
+    (only,) = client.task(task_id).tree()["tasks"]
+    assert only["description"] == "Read it"
+    client.task(task_id).cancel()
+
+
+@pytest.mark.parametrize("said", [None, "https://flower.example/eyes/"])
+def test_flower_is_a_step_away(
+    asking: httpx.Client,
+    served: Served,
+    task: TaskHandle,
+    monkeypatch: pytest.MonkeyPatch,
+    said: str | None,
+) -> None:
+    section = served.app.state.settings.monitoring.flower
+    monkeypatch.setitem(section.__dict__, "url", said)
+    page = asking.get(f"/console/tasks/{task.id}").text
+    expected = "https://flower.example/eyes" if said else "http://127.0.0.1:5555"
+    assert f'href="{expected}/"' in page
+    assert f'href="{expected}/task/{task.id}"' in page
+
+
+def at(second: int) -> str:
+    return f"2026-03-01T12:00:{second:02}+00:00"
+
+
+def test_the_way_that_the_end_waited_for_is_as_it_was() -> None:
+    needs = {"a": [], "b": ["a"], "c": ["a"], "d": ["b", "c"], "e": ["a"]}
+    over = {
+        "a": (at(0), at(5)), "b": (at(5), at(6)), "c": (at(20), at(22)),
+        "d": (at(22), at(23)), "e": (at(5), at(21)),
+    }  # fmt: skip
+    # That e took longest kept nobody waiting; that c was begun late did.
+    assert critical_way(needs, over) == ["a", "c", "d"]
+    going_on = {**over, "d": (None, None)}
+    assert critical_way(needs, going_on) == ["a", "e"]
+    assert critical_way(needs, dict.fromkeys(needs, (None, None))) == []
 
 
 def test_artifacts_are_listed_and_kept_as_files(

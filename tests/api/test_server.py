@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from celery_app.client import Client
@@ -94,6 +95,20 @@ def test_it_ends_in_order(client: Client, tmp_path: Path, workers: str) -> None:
     assert f"GET /tasks/{handle.id}/events 200" in text, text
     assert "Traceback" not in text, text
     handle.cancel()
+
+
+@pytest.mark.timeout(300)
+def test_no_process_outlives_the_first_one(client: Client, tmp_path: Path) -> None:
+    log = tmp_path / "api.log"
+    with running(log, AI_AGENT__API__WORKERS="2") as (process, _):
+        of_this_api = psutil.Process(process.pid).children(recursive=True)
+        assert len(of_this_api) >= 2
+        process.kill()
+        process.wait(10)
+        gone, alive = psutil.wait_procs(of_this_api, timeout=20)
+    assert not alive, log.read_text()
+    assert len(gone) == len(of_this_api)
+    assert "Traceback" not in log.read_text(), log.read_text()
 
 
 def test_a_configured_system_asks_everybody_for_a_token(client: Client, tmp_path: Path) -> None:

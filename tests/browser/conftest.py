@@ -8,9 +8,13 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
+from uuid import uuid4
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from celery_app.celery import access, database
+from celery_app.client import Client
 
 #: Nothing but the page under test is to be asked for anything.
 ARGUMENTS = [
@@ -88,3 +92,11 @@ def open_page(browser: Browser, tmp_path: Path) -> Iterator[OpenPage]:
         for number, page in enumerate(pages, 1):
             page.screenshot(path=folder / f"{tmp_path.name}-{number}.png", full_page=True)
     assert not faults
+
+
+@pytest.fixture(scope="module")
+def stranger(client: Client) -> Iterator[str]:
+    """A token that the policy allows nothing."""
+    name = f"stranger-{uuid4().hex[:6]}"
+    yield access.create(name)[1]
+    database.rows("DELETE FROM token WHERE name = :name RETURNING 1", name=name)

@@ -98,12 +98,13 @@ def test_what_is_being_written_stays_while_the_page_is_live(
     page = open_page(f"{console.url}/console/approvals")
     menu = page.locator(f"[id='answer-{run.id}-menu']")
     menu.fill('{"soup": 1', timeout=30_000)
-    other = console.client.submit_graph(diamond(0.1))
-    other.result(timeout=30)
     page.locator("h1").click()
-    page.wait_for_timeout(1500)
+    later = console.client.start_workflow(load(ASKING))
+    with page.expect_response(page.url), page.expect_response(page.url):
+        console.client.submit_graph(diamond(1))
     assert menu.input_value() == '{"soup": 1'
     run.cancel()
+    later.cancel()
 
 
 def test_a_run_is_cancelled_and_resumed(console: Site, open_page: OpenPage) -> None:

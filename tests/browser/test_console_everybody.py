@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 
+import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
@@ -20,8 +23,21 @@ pytestmark = pytest.mark.timeout(180)
 #: Faults of these kinds keep somebody out.
 KEEPS_OUT = ("serious", "critical")
 PAGES = (
-    "work", "nothing", "graph", "failed", "said", "asking", "approvals", "login", "lost", "plan",
+    "work", "nothing", "graph", "failed", "said", "asking", "many", "approvals", "login", "lost", "plan",
 )  # fmt: skip
+
+
+LINK = re.compile(r'(?:href|src)="([^"]+)"')
+MANY = """
+name: many-mills
+inputs: {mills: {default: [north, south]}}
+steps:
+  - {id: each, foreach: "{{ inputs.mills }}", task: chore.echo, args: ["{{ item }}"]}
+  - {id: again, loop: {until: "{{ loop.index > 1 }}", max: 2}, task: chore.echo, args: [1]}
+  - {id: never, when: "{{ false }}", task: chore.echo, args: [1]}
+  - {id: may, task: chore.fail, args: ["no wind"], on_error: continue, needs: [again]}
+  - {id: last, task: chore.echo, args: [1], run_on: always, compensate: {task: chore.echo}}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +55,8 @@ def addresses(console: Site) -> Iterator[dict[str, str]]:
     failed = client.submit_graph([bad, step("chore.echo", 1, needs=(bad,), title="Grind")])
     said = client.submit("Say how the mill is", plan=False)
     run = client.start_workflow(load(ASKING))
+    many = client.start_workflow(load(MANY))
+    many.result(timeout=60)
     graph.result(timeout=60)
     said.result(timeout=60)
     list(failed.events(follow=True))
@@ -53,6 +71,7 @@ def addresses(console: Site) -> Iterator[dict[str, str]]:
         "failed": f"/console/tasks/{failed.id}",
         "said": f"/console/tasks/{said.id}",
         "asking": f"/console/runs/{run.id}",
+        "many": f"/console/runs/{many.id}",
         "approvals": "/console/approvals",
         "login": "/console/login",
         "lost": "/console/nowhere",
@@ -102,6 +121,26 @@ def test_no_page_keeps_anybody_out(
     assert not faults
     width = page.evaluate("document.documentElement.scrollWidth - innerWidth")
     assert width <= 0, f"the page is {width} px too wide"
+
+
+def test_every_link_leads_somewhere(console: Site, addresses: dict[str, str]) -> None:
+    client = console.client
+    over = client.start_workflow(load(ASKING))
+    over.cancel()
+    waiting = [*addresses.values(), f"/console/runs/{over.id}"]
+    waiting.remove(addresses["lost"])
+    seen: dict[str, int] = {}
+    with httpx.Client(base_url=console.url, timeout=30, follow_redirects=True) as asking:
+        while waiting:
+            path = waiting.pop().partition("#")[0]
+            if path in seen or not path.startswith("/"):
+                continue
+            response = asking.get(path)
+            seen[path] = response.status_code
+            if "html" in response.headers["content-type"]:
+                waiting += [unescape(each) for each in LINK.findall(response.text)]
+    assert not {path: status for path, status in seen.items() if status != 200}
+    assert len(seen) > 30
 
 
 def test_everything_works_without_scripts(console: Site, open_page: OpenPage) -> None:

@@ -13,11 +13,12 @@ import pytest
 
 from agents.scripted import ScriptedModel
 from celery_app.client import Client
-from celery_app.orchestrator.documentation_manager import DocumentationManager, Writing
+from celery_app.orchestrator.documentation_manager import DocumentationManager
 from celery_app.orchestrator.project_manager import ProjectManager
 from tests.faults.model import AnsweringModel
 from tests.worker_process import WorkerProcess
 from workflows.artifact import ArtifactType
+from workflows.document import Writing
 from workflows.project import Project, ProjectSpec
 
 BEES = """# Bees
@@ -102,7 +103,7 @@ def study(client: Client) -> Study:
 @pytest.fixture
 def manager(client: Client) -> DocumentationManager:
     """What writes documents."""
-    return client.documents
+    return DocumentationManager(client.permissions)
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ import pytest
 from agents.scripted import ScriptedModel
 from celery_app.errors import UnknownDocument
 from celery_app.handles import TaskHandle
-from celery_app.orchestrator.documentation_manager import DocumentationManager, Writing
+from celery_app.orchestrator.documentation_manager import DocumentationManager
 from tests.documents.conftest import BEES, RIVER, Study, Written, choose_first
-from workflows.document import Document, DocumentationType, difference
+from workflows.document import Document, DocumentationType, Writing, difference
 from workflows.errors import InvalidDocument
 
 pytestmark = pytest.mark.usefixtures("worker")

@@ -13,10 +13,11 @@ import pytest
 
 from celery_app.errors import LeaseLost, WaitTimeout
 from celery_app.handles import TaskHandle
-from celery_app.orchestrator.documentation_manager import DocumentationManager, Writing
+from celery_app.orchestrator.documentation_manager import DocumentationManager
 from celery_app.store.records import Claim
 from tests.documents.conftest import RIVER, Study
 from tests.worker_process import WorkerProcess
+from workflows.document import Writing
 
 pytestmark = pytest.mark.chaos
 

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from celery_app import MetricsCollector
-from celery_app.cli.chart import means, spark, steps
+from celery_app.cli.chart import spark
 from celery_app.cli.main import cli
 from celery_app.client import Client
 from celery_app.observe.batch import (
@@ -26,6 +26,7 @@ from celery_app.observe.batch import (
     TaskMetrics,
     rolled_up,
 )
+from celery_app.observe.series import means, steps
 from celery_app.postgres.connection import Database
 from celery_app.store.metrics import MetricsStore
 from celery_app.testing.processes import wait_until

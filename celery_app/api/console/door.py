@@ -127,6 +127,7 @@ def _to_the_login(request: Request) -> Response:
 
 
 async def _require_own_form(request: Request) -> None:
-    form = await request.form()
+    # How large all of it may be the gate says; read here, it is not read again.
+    form = await request.form(max_part_size=request.app.state.settings.api.largest_body)
     given = form.get(cookies.FORM_FIELD, "")
     cookies.require_own(request, given if isinstance(given, str) else "")

@@ -5,7 +5,8 @@ Invariant: a picture says nothing that colours alone tell; each box has its stat
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 from xml.etree import ElementTree
 
@@ -20,6 +21,7 @@ from workflows.workflow import Workflow
 __all__ = [
     "MOST_DRAWN",
     "critical_tasks",
+    "critical_way",
     "inline",
     "look_of",
     "picture_of_run",
@@ -57,18 +59,33 @@ def picture_of_run(workflow: Workflow, looks: Mapping[str, Look]) -> Markup:
 def critical_tasks(document: Document) -> list[str]:
     """Return the direct subtasks that the end of a task had, or has, to wait for, in their order."""
     children = [task for task in document["tasks"] if task["parent_id"] == document["id"]]
-    ids = {task["id"] for task in children}
-    if len(children) < 2 or not any(task["started_at"] for task in children):
-        return []
-    graph = TaskGraph(
-        {task["id"]: [each for each in task["dependencies"] if each in ids] for task in children}
-    )
     begun = _beginnings(document["tasks"])
-    took = {
-        task["id"]: seconds_between(_begun(task, begun), task["finished_at"]) or 0.0
-        for task in children
-    }
-    return graph.critical_path(took)[0]
+    times = {task["id"]: (_begun(task, begun), task["finished_at"]) for task in children}
+    return critical_way({task["id"]: task["dependencies"] for task in children}, times)
+
+
+def critical_way(
+    needs: Mapping[str, Sequence[str]], times: Mapping[str, tuple[str | None, str | None]]
+) -> list[str]:
+    """Return what the end had to wait for: what was over last, what that waited for longest, and so on.
+
+    As long as not all is over: the way that has taken longest so far.
+
+    Args:
+        needs: What each one needs; what has no times is left out.
+        times: When each was begun and over.
+    """
+    if len(times) < 2 or not any(begun for begun, _ in times.values()):
+        return []
+    graph = TaskGraph({one: [each for each in needs[one] if each in times] for one in times})
+    ends = {one: datetime.fromisoformat(over) for one, (_, over) in times.items() if over}
+    if len(ends) < len(times):
+        took = {one: seconds_between(*both) or 0.0 for one, both in times.items()}
+        return graph.critical_path(took)[0]
+    way = [max(ends, key=ends.__getitem__)]
+    while needed := graph.dependencies(way[-1]):
+        way.append(max(needed, key=ends.__getitem__))
+    return way[::-1]
 
 
 def look_of(task: Document, link: str, *, critical: bool = False) -> Look:

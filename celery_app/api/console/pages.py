@@ -19,7 +19,23 @@ from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from celery_app.api.console import approvals, artifacts, hand_in, login, runs, tasks, works
+from celery_app.api import artifacts as artifact_routes
+from celery_app.api import projects as project_routes
+from celery_app.api.console import (
+    alerts,
+    approvals,
+    artifacts,
+    documents,
+    hand_in,
+    login,
+    logs,
+    projects,
+    runs,
+    system,
+    tasks,
+    workflows,
+    works,
+)
 from celery_app.api.console.door import OpenPage, PageRoute
 from celery_app.api.problems import Refusal
 
@@ -67,6 +83,34 @@ PAGES = (
     Page("POST", "/console/runs/{run_id}/fork", runs.fork),
     Page("POST", "/console/runs/{run_id}/steps/{step}/answer", approvals.answer),
     Page("GET", "/console/approvals", approvals.listed),
+    Page("GET", "/console/projects", projects.listed),
+    Page("GET", "/console/projects/{project}", projects.show),
+    Page("GET", "/console/projects/{project}/timeline.svg", project_routes.picture),
+    Page("POST", "/console/projects/{project}/runs", projects.run),
+    Page("POST", "/console/projects/{project}/goals/{goal}/accept", projects.accept),
+    Page("POST", "/console/projects/{project}/documents", documents.write),
+    Page(
+        "GET",
+        "/console/projects/{project}/artifacts/{artifact:path}",
+        artifact_routes.artifact_content,
+    ),
+    Page("GET", "/console/documents", documents.listed),
+    Page("GET", "/console/documents/{project}/{type}", documents.show),
+    Page("GET", "/console/documents/{project}/{type}/diff", documents.diff),
+    Page("GET", "/console/documents/{project}/{type}/check", documents.check),
+    Page("POST", "/console/documents/{project}/{type}/restore", documents.restore),
+    Page("GET", "/console/workflows", workflows.listed),
+    Page("GET", "/console/workflows/{name}", workflows.show),
+    Page("POST", "/console/workflows/{name}/runs", workflows.start),
+    Page("POST", "/console/workflows/{name}/triggers/{trigger_id}/pause", workflows.pause),
+    Page("POST", "/console/workflows/{name}/triggers/{trigger_id}/resume", workflows.resume),
+    Page("GET", "/console/system", system.show),
+    Page("GET", "/console/alerts", alerts.listed),
+    Page("POST", "/console/alerts/{alert}/resolve", alerts.resolve),
+    Page("POST", "/console/alerts/silences", alerts.silence),
+    Page("POST", "/console/alerts/silences/{silence}/end", alerts.end_silence),
+    Page("GET", "/console/logs", logs.listed),
+    Page("GET", "/console/logs/events", logs.events),
     Page("GET", "/console/{rest:path}", nothing),
 )
 

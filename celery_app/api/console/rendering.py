@@ -21,7 +21,16 @@ from celery_app.flower_door import FLOWER_PORT
 __all__ = ["ROOMS", "page", "see"]
 
 #: What stands in the navigation: address and words.
-ROOMS = (("/", "Work"), ("/console/approvals", "Approvals"))
+ROOMS = (
+    ("/", "Work"),
+    ("/console/approvals", "Approvals"),
+    ("/console/projects", "Projects"),
+    ("/console/documents", "Documents"),
+    ("/console/workflows", "Workflows"),
+    ("/console/system", "System"),
+    ("/console/alerts", "Alerts"),
+    ("/console/logs", "Logs"),
+)
 
 #: What a page may tell after something was done, by the word in its address.
 NOTICES = {
@@ -31,6 +40,17 @@ NOTICES = {
     "forked": "This is the new run; what had not changed was taken over.",
     "answered": "The answer was taken.",
     "handed-in": "The job was handed in.",
+    "begun": "The work has begun.",
+    "accepted": "The result was accepted.",
+    "restored": "This version holds again.",
+    "writing": "The document is being written.",
+    "up-to-date": "Nothing has changed since it was written: it stays as it is.",
+    "started": "The run has begun.",
+    "paused": "The trigger starts nothing until it is resumed.",
+    "goes-on": "The trigger goes on, from now.",
+    "resolved": "The alert is closed. What made it opens another one if it happens again.",
+    "silenced": "Nobody is told of it for a while.",
+    "heard-again": "The silence is over.",
     "logged-out": "You are logged out.",
     "refused": "The token is not good any more. Log in with another one.",
 }
@@ -88,6 +108,7 @@ def see(address: str, said: str | None = None) -> Response:
 
 
 def _flower(request: Request) -> str:
-    """Return where Flower is: as the settings say, or on this host under its port."""
+    """Return where Flower is, without a slash at the end: as the settings say, or on this host."""
     said: str | None = request.app.state.settings.monitoring.flower.url
-    return said or f"{request.url.scheme}://{request.url.hostname}:{FLOWER_PORT}/"
+    here = f"{request.url.scheme}://{request.url.hostname}:{FLOWER_PORT}"
+    return (said or here).rstrip("/")

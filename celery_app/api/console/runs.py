@@ -12,7 +12,7 @@ from starlette.responses import Response
 from celery_app.api import streams
 from celery_app.api.asking import Asking
 from celery_app.api.console.artifacts import brought_forth
-from celery_app.api.console.graph import look_of, picture_of_run
+from celery_app.api.console.graph import critical_way, look_of, picture_of_run
 from celery_app.api.console.rendering import page, see
 from celery_app.api.console.rows import rows_of
 from celery_app.api.console.tasks import log_lines, may
@@ -20,9 +20,7 @@ from celery_app.api.console.words import seconds_between
 from celery_app.api.papers import Identified, LastEvent
 from celery_app.local_desk import LocalDesk
 from workflows.artifact import ProjectArtifact
-from workflows.graph import TaskGraph
 from workflows.state import TaskState
-from workflows.workflow import Workflow
 
 __all__ = ["run_page"]
 
@@ -38,7 +36,8 @@ def run_page(
     """Return the page of a run; with what was wrong with an answer to it."""
     document = desk.tree("run", run_id)
     workflow = desk.definition(run_id)
-    critical = _critical(workflow, document["steps"])
+    times = {step["id"]: (step["started_at"], step["finished_at"]) for step in document["steps"]}
+    critical = critical_way(workflow.needs, times)
     looks = {
         step["id"]: look_of(step, _address(step), critical=step["id"] in critical)
         for step in document["steps"]
@@ -114,15 +113,3 @@ def _row(step: Mapping[str, Any]) -> dict[str, Any]:
         "task": None,
         "type": step["kind"],
     }
-
-
-def _critical(workflow: Workflow, steps: list[dict[str, Any]]) -> list[str]:
-    """Return the steps that the end had, or has, to wait for."""
-    took = {
-        step["id"]: seconds_between(step["started_at"], step["finished_at"]) or 0.0
-        for step in steps
-    }
-    if len(took) < 2 or not any(took.values()):
-        return []
-    needs = {name: [each for each in workflow.needs[name] if each in took] for name in took}
-    return TaskGraph(needs).critical_path(took)[0]

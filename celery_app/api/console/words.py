@@ -24,13 +24,27 @@ _MARKS = {
     StepStatus.CANCELLED: "⊘",
     StepStatus.SKIPPED: "↷",
 }
+#: What goals, items of a plan, triggers and alerts are said to be, as tasks and steps are.
+_ALIKE = {
+    "open": StepStatus.PENDING,
+    "planned": StepStatus.PENDING,
+    "reached": StepStatus.SUCCESS,
+    "done": StepStatus.SUCCESS,
+    "to-accept": StepStatus.WAITING,
+    "firing": StepStatus.ERROR,
+    "resolved": StepStatus.SUCCESS,
+    "paused": StepStatus.SKIPPED,
+    "ready": StepStatus.SUCCESS,
+}
 _LONGEST_RESULT = 20_000
 _SHORT_ID = 8
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def status_of(state: str) -> StepStatus:
-    """Return the status that a state of a task or step is drawn as."""
+    """Return the status that a state of a task or step, or of what is like one, is drawn as."""
+    if state in _ALIKE:
+        return _ALIKE[state]
     return StepStatus(state) if state in set(StepStatus) else TaskState(state).step_status
 
 
@@ -92,6 +106,27 @@ def number(value: float) -> str:
     return f"{value:,.0f}"
 
 
+def size(number: float) -> str:
+    """Return a number of bytes as people read it."""
+    for unit in ("bytes", "KiB", "MiB"):
+        if number < 1024:
+            return f"{number:,.0f} {unit}" if unit == "bytes" else f"{number:.1f} {unit}"
+        number /= 1024
+    return f"{number:.1f} GiB"
+
+
+def percent(share: float | None) -> str:
+    """Return a share; nothing of what was not measured."""
+    return "" if share is None else f"{100 * share:.1f} %"
+
+
+def brief(seconds: float | None) -> str:
+    """Return a duration that may be very short; nothing of what was not measured."""
+    if seconds is None or seconds >= 1:
+        return lasting(seconds)
+    return f"{1000 * seconds:.0f} ms"
+
+
 def _moment(moment: datetime | str) -> datetime:
     return datetime.fromisoformat(moment) if isinstance(moment, str) else moment
 
@@ -99,12 +134,15 @@ def _moment(moment: datetime | str) -> datetime:
 FILTERS = {
     "ago": ago,
     "at": at,
+    "brief": brief,
     "is_id": is_id,
     "lasting": lasting,
     "mark": mark,
     "number": number,
+    "percent": percent,
     "pretty": pretty,
     "short": short,
+    "size": size,
     "status": status_of,
     "title_of": title,
 }

@@ -71,6 +71,7 @@ class LivePage {
 
 function replaceParts(fresh) {
   const before = states(document);
+  document.title = fresh.title;
   for (const part of fresh.querySelectorAll("[data-live][id]")) {
     const known = document.getElementById(part.id);
     if (known !== null && !isBeingWritten(known)) replace(known, document.adoptNode(part));
