@@ -14,6 +14,7 @@ from celery_app.orchestrator.triggers import Triggers, check_signature
 from celery_app.orchestrator.workflow_engine import WorkflowEngine
 from celery_app.orchestrator.workflow_files import WorkflowFiles
 from tests.engine.clock import Clock, nothing
+from tests.leftovers import begin_anew
 from tests.worker_process import WorkerProcess
 from workflows.definitions import load
 from workflows.errors import InvalidInputs, InvalidWorkflow, WorkflowError
@@ -25,6 +26,7 @@ pytestmark = pytest.mark.usefixtures("nothing_left")
 def test_triggers_are_added_changed_and_removed_while_beat_runs(
     client: Client, tmp_path: Path
 ) -> None:
+    begin_anew()
     clock = Clock(datetime(2026, 6, 1, 9, 30, tzinfo=UTC))
     triggers = Triggers(WorkflowFiles(tmp_path), clock=clock)
     file = tmp_path / "flow.yaml"

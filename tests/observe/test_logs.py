@@ -143,6 +143,8 @@ def test_ids_stand_on_every_line_of_a_task(client: Client, pool: str) -> None:
             assert worker.process.pid not in pids.values()
         wait_until(lambda: len(of(plain_task.id)) == 3)
         for task, word in zip(graph, words, strict=True):
+            # Each process of a pool keeps what it has heard by itself.
+            wait_until(lambda task=task: len(of(task["id"])) == 3)  # type: ignore[misc]
             found = of(task["id"])
             assert sorted(messages(found)) == [
                 f"by the task logger {word}", f"plain {word}", "structured",

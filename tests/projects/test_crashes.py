@@ -12,11 +12,19 @@ from celery_app.celery import artifacts
 from celery_app.client import Client
 from celery_app.handles import TaskHandle
 from celery_app.orchestrator.project_manager import ProjectManager
+from tests.leftovers import begin_anew, cancel_leftovers
 from tests.projects.conftest import Spec
 from tests.worker_process import WorkerProcess
 from workflows.artifact import ProjectArtifact
 
 pytestmark = pytest.mark.chaos
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _unknown(client: Client) -> None:
+    """No artifact is there yet: one of the same content would be taken instead."""
+    cancel_leftovers(client)
+    begin_anew()
 
 
 def kept_after(

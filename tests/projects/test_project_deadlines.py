@@ -8,10 +8,19 @@ from typing import Any
 import pytest
 
 from celery_app.celery import database, projects
+from celery_app.client import Client
 from celery_app.orchestrator.project_deadlines import ProjectDeadlines
 from celery_app.orchestrator.project_manager import ProjectManager
+from tests.leftovers import begin_anew, cancel_leftovers
 from tests.projects.conftest import Spec
 from workflows.project import Project
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _unmeasured(client: Client) -> None:
+    """Nothing was measured that would correct estimates."""
+    cancel_leftovers(client)
+    begin_anew()
 
 
 @pytest.fixture(autouse=True)
