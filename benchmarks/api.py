@@ -92,7 +92,8 @@ def serving(workers: int) -> Iterator[tuple[str, psutil.Process]]:
 
 
 def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
-    while process.poll() is None:
+    deadline = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < deadline:
         try:
             httpx.get(url, trust_env=False).raise_for_status()
         except httpx.TransportError:
