@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
@@ -102,7 +103,7 @@ class AgentTestFramework:
     def _run_batch(
         self, suite: TestSuite, batch: list[TestCase], cassette: Cassette | None
     ) -> Iterator[TestResult]:
-        with ThreadPoolExecutor(self._side_by_side) as pool:
+        with ThreadPoolExecutor(self._side_by_side, initializer=_leave_interrupts) as pool:
             started = [pool.submit(self._run_test_case, suite, case, cassette) for case in batch]
             try:
                 for ended in as_completed(started):
@@ -185,6 +186,11 @@ def batches(cases: list[TestCase]) -> Iterator[list[TestCase]]:
             batch.append(case)
     if batch:
         yield batch
+
+
+def _leave_interrupts() -> None:
+    """Leave Ctrl-C to the main thread: taken by another one, it would not end the waiting there."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 
 def _tell_unanswered(outcome: dict[str, Any], unanswered: list[str]) -> None:

@@ -170,12 +170,13 @@ def test_a_deadline_of_a_project_that_does_not_run_is_over_when_its_risk_is_gone
     name = named()
     now = datetime.now(UTC)
     manager.create(spec(name, deadline=now + timedelta(minutes=5)))
-    assert ProjectDeadlines(database).look() == 1
+    # A worker of other tests may have looked before: what counts is that it is known now.
+    ProjectDeadlines(database).look()
     (alert,) = desk.look()
     assert (alert.about, alert.is_open) == (f"project={name}", True)
     assert alert.message.startswith(f"project {name}: will probably miss its deadline")
     assert desk.look() == [alert]
     manager.change(spec(name, deadline=now + timedelta(days=30)))
-    assert ProjectDeadlines(database).look() == 1
+    ProjectDeadlines(database).look()
     assert [each.is_open for each in desk.look()] == [False]
     assert kinds(desk.told()) == ["firing", "resolved"]
