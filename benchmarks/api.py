@@ -103,6 +103,11 @@ def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
     raise SystemExit("the API did not start")
 
 
+def asker(url: str) -> httpx.AsyncClient:
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=200)
+    return httpx.AsyncClient(base_url=url, limits=limits, timeout=30, trust_env=False)
+
+
 async def listen(asking: httpx.AsyncClient, path: str, opened: asyncio.Semaphore) -> None:
     async with asking.stream("GET", path, headers=STREAM, timeout=None) as response:
         async for line in response.aiter_lines():
@@ -111,15 +116,13 @@ async def listen(asking: httpx.AsyncClient, path: str, opened: asyncio.Semaphore
 
 
 async def run(url: str, rate: float, seconds: float, streams: int) -> Load:
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=200)
-    async with httpx.AsyncClient(
-        base_url=url, limits=limits, timeout=30, trust_env=False
-    ) as asking:
+    # Of each request httpcore looks at every connection of its pool, so the streams have one of their own.
+    async with asker(url) as asking, asker(url) as streaming:
         made = [(await asking.post("/tasks", json=ECHO)).json()["id"] for _ in range(50)]
         load = Load(asking, made)
         opened = asyncio.Semaphore(0)
         listeners = [
-            asyncio.create_task(listen(asking, f"/tasks/{made[n % 50]}/events", opened))
+            asyncio.create_task(listen(streaming, f"/tasks/{made[n % 50]}/events", opened))
             for n in range(streams)
         ]
         for _ in listeners:

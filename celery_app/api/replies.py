@@ -52,7 +52,10 @@ class Tokens(BaseModel):
 
 
 class TaskDocument(_Given):
-    """A task as it stands; `tasks` are all below it, where the whole tree was asked for."""
+    """A task as it stands; `tasks` are all below it, where the whole tree was asked for.
+
+    In lists a result of more than some kilobytes is left out: `result` is null, `result_omitted` is true.
+    """
 
     id: UUID
     parent_id: UUID | None

@@ -38,7 +38,8 @@ task.add_command(submit)
 def list_(state: str | None, limit: int, as_json: bool) -> None:
     """List the tasks that were handed in last, newest first.
 
-    The seconds are those from handing in to the end, or to now; subtasks are in `task show`.
+    The seconds are those from handing in to the end, or to now; subtasks are in `task show`, and so are
+    results of more than some kilobytes (`result_omitted` is then true).
 
     \b
     Examples:

@@ -17,7 +17,7 @@ from uuid import UUID
 
 from celery_app.postgres.connection import Database
 from celery_app.store.records import TaskRecord, iso
-from celery_app.store.tasks import RECORD, TaskStore
+from celery_app.store.tasks import LISTED, TaskStore
 from workflows.errors import InvalidInputs
 from workflows.state import TaskState
 from workflows.task import SecurityLevel
@@ -83,7 +83,7 @@ class PageStore:
         """Return tasks that were handed in (no subtasks), of these levels."""
         rows = self.database.rows(
             f"""
-            {RECORD} WHERE t.parent_id IS NULL AND t.level = ANY (:levels) AND {_BEHIND}
+            {LISTED} WHERE t.parent_id IS NULL AND t.level = ANY (:levels) AND {_BEHIND}
                AND (CAST(:state AS text) IS NULL OR t.state = :state)
                AND (CAST(:type AS text) IS NULL OR t.type = :type)
                AND (CAST(:agent AS text) IS NULL OR t.agent = :agent)
@@ -109,7 +109,7 @@ class PageStore:
         rows = self.database.rows(
             f"""
             SELECT w.*, r.workflow, p.done, p.whole
-              FROM ({RECORD} WHERE t.parent_id IS NULL AND t.level = ANY (:levels) AND {_BEHIND}
+              FROM ({LISTED} WHERE t.parent_id IS NULL AND t.level = ANY (:levels) AND {_BEHIND}
                        AND t.state = ANY (:states)
                      ORDER BY t.created_at DESC, t.id DESC LIMIT :limit) w
               LEFT JOIN run r ON r.id = w.id

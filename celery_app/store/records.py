@@ -187,6 +187,8 @@ class TaskRecord:
     result: Any
     error: dict[str, Any] | None
     dependencies: list[str] = field(default_factory=list)
+    #: Whether there is a result that was left out here, because a list would become long by it.
+    omitted: bool = False
 
     @classmethod
     def from_row(cls, row: Any, vault: Vault) -> TaskRecord:
@@ -219,6 +221,7 @@ class TaskRecord:
             result=vault.unpack(row.result, "task.result", row.id),
             error=vault.unpack(row.error, "task.error", row.id),
             dependencies=list(row.dependencies or ()),
+            omitted=row.omitted,
         )
 
     @property
@@ -230,6 +233,7 @@ class TaskRecord:
 
     def as_json(self) -> dict[str, Any]:
         """Return the public document of a task."""
+        omitted = {"result_omitted": True} if self.omitted else {}
         return {
             "id": self.id,
             "parent_id": self.parent_id,
@@ -245,6 +249,7 @@ class TaskRecord:
             "metadata": self.spec.get("metadata", {}),
             "attempts": self.attempts,
             "result": self.result,
+            **omitted,
             "error": self.told_error(),
             "tokens": {"prompt": self.prompt_tokens, "generated": self.generated_tokens},
             "queued_at": iso(self.queued_at),

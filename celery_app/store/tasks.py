@@ -19,12 +19,34 @@ _STUCK = """
     AND EXISTS (SELECT 1 FROM task w WHERE w.root_id = t.id AND w.state = 'waiting')
     AND NOT EXISTS (SELECT 1 FROM task w WHERE w.root_id = t.id AND w.state IN ('queued', 'running'))
 """
-RECORD = f"""
-    SELECT t.*, {_STUCK} AS stuck,
-           ARRAY(SELECT e.task_id FROM edge e WHERE e.body_id = t.id AND e.need = 'success'
-                       ORDER BY e.position) AS dependencies
-      FROM task t
-"""
+_COLUMNS = ", ".join(
+    f"t.{name}"
+    for name in (
+        "id", "root_id", "parent_id", "name", "type", "agent", "priority", "state", "attempts", "deadline",
+        "created_at", "queued_at", "started_at", "finished_at", "prompt_tokens", "generated_tokens",
+        "cause", "reason", "step", "skipped_for", "risk", "requested_by", "budgets", "spec", "error",
+    )
+)  # fmt: skip
+#: Bytes, sealed, up to which a result stands in a list: a list must not cost what is in it.
+_LISTED_RESULT = 8192
+
+
+def _record(result: str, omitted: str) -> str:
+    return f"""
+        SELECT {_COLUMNS}, {result} AS result, {omitted} AS omitted, {_STUCK} AS stuck,
+               ARRAY(SELECT e.task_id FROM edge e WHERE e.body_id = t.id AND e.need = 'success'
+                           ORDER BY e.position) AS dependencies
+          FROM task t
+    """
+
+
+#: Tasks as they are.
+RECORD = _record("t.result", "false")
+#: Tasks as they stand in a list, without results that are long.
+LISTED = _record(
+    f"CASE WHEN octet_length(t.result) <= {_LISTED_RESULT} THEN t.result END",
+    f"coalesce(octet_length(t.result) > {_LISTED_RESULT}, false)",
+)
 
 
 class TaskStore:
@@ -138,7 +160,7 @@ class TaskStore:
         """Return the tasks of these levels that were handed in last (no subtasks), newest first."""
         rows = self.database.rows(
             f"""
-            {RECORD} WHERE t.parent_id IS NULL AND (CAST(:state AS text) IS NULL OR t.state = :state)
+            {LISTED} WHERE t.parent_id IS NULL AND (CAST(:state AS text) IS NULL OR t.state = :state)
                AND t.level = ANY (:levels)
             ORDER BY t.created_at DESC LIMIT :limit
             """,

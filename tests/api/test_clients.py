@@ -48,6 +48,7 @@ from workflows.errors import (
 )
 from workflows.project import ProjectSpec
 
+LONG = "word " * 4000
 GREET = (
     "name: greet\ninputs: {who: {type: string, default: you}}\nsteps:\n"
     "  - {id: ask, approval: {question: 'Greet?'}}\n"
@@ -141,6 +142,16 @@ def test_both_tell_the_same(client: Client, remote: Client) -> None:
     assert remote.workflows() == client.workflows()
     client.set_project_budget("both", tokens=7)
     assert remote.project_budget("both") == client.project_budget("both")
+
+
+def test_long_results_stand_in_no_list(either: Client) -> None:
+    handle = either.submit_graph([{"task": "chore.echo", "args": [LONG]}])
+    result = handle.result(timeout=30)
+    assert list(result.values()) == [LONG]
+    [listed] = [each for each in either.tasks(limit=50) if each["id"] == str(handle.id)]
+    assert (listed["result"], listed["result_omitted"]) == (None, True)
+    assert handle.tree()["result"] == result
+    assert "result_omitted" not in handle.tree()
 
 
 def test_a_run_from_beginning_to_end(either: Client, tmp_path: Path) -> None:
