@@ -23,6 +23,7 @@ from celery_app.orchestrator.project_deadlines import ProjectDeadlines
 from celery_app.orchestrator.project_manager import ProjectManager
 from celery_app.store.alert_look import Alert
 from celery_app.store.project_watch import ProjectWatch
+from tests.leftovers import begin_anew, cancel_leftovers
 from tests.observe.test_alerts import HOOK, NOTIFY, Desk, kinds
 from tests.projects.conftest import answering, at_work, talking
 from workflows.project import Project, ProjectSpec
@@ -30,6 +31,13 @@ from workflows.project import Project, ProjectSpec
 pytestmark = pytest.mark.timeout(240)
 
 __all__ = ["answering", "at_work", "talking"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _unmeasured(client: Client) -> None:
+    """Nothing was measured by other tests that would correct estimates."""
+    cancel_leftovers(client)
+    begin_anew()
 
 
 @pytest.fixture
