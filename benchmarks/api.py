@@ -10,6 +10,7 @@ share the processors.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import shutil
@@ -24,9 +25,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import aiohttp
 import click
 import httpx
 import psutil
+
+from benchmarks.servers import processor_seconds
 
 STREAM = {"Accept": "text/event-stream"}
 ECHO = {"task": "chore.echo", "args": [1]}
@@ -36,7 +40,7 @@ ECHO = {"task": "chore.echo", "args": [1]}
 class Load:
     """What is asked, and how it was answered."""
 
-    asking: httpx.AsyncClient
+    asking: aiohttp.ClientSession
     ids: list[str]
     chance: random.Random = field(default_factory=lambda: random.Random(1))
     seconds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
@@ -46,14 +50,15 @@ class Load:
         name, method, path = self._choose()
         body = ECHO if method == "POST" else None
         try:
-            response = await self.asking.request(method, path, json=body)
-        except httpx.HTTPError:
+            async with self.asking.request(method, path, json=body) as response:
+                answer = await response.read()
+        except (aiohttp.ClientError, TimeoutError):
             self.statuses[0] += 1
             return
-        self.statuses[response.status_code] += 1
+        self.statuses[response.status] += 1
         self.seconds[name].append(time.perf_counter() - due)
-        if method == "POST" and response.is_success:
-            self.ids.append(response.json()["id"])
+        if method == "POST" and response.ok:
+            self.ids.append(json.loads(answer)["id"])
 
     def _choose(self) -> tuple[str, str, str]:
         number = self.chance.random()
@@ -103,26 +108,28 @@ def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
     raise SystemExit("the API did not start")
 
 
-def asker(url: str) -> httpx.AsyncClient:
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=200)
-    return httpx.AsyncClient(base_url=url, limits=limits, timeout=30, trust_env=False)
-
-
-async def listen(asking: httpx.AsyncClient, path: str, opened: asyncio.Semaphore) -> None:
-    async with asking.stream("GET", path, headers=STREAM, timeout=None) as response:
-        async for line in response.aiter_lines():
-            if line == ": following":
+async def listen(asking: aiohttp.ClientSession, path: str, opened: asyncio.Semaphore) -> None:
+    async with asking.get(path, headers=STREAM) as response:
+        async for line in response.content:
+            if line.strip() == b": following":
                 opened.release()
 
 
+async def hand_in(asking: aiohttp.ClientSession) -> str:
+    async with asking.post("/tasks", json=ECHO) as response:
+        return str((await response.json())["id"])
+
+
 async def run(url: str, rate: float, seconds: float, streams: int) -> Load:
-    # Of each request httpcore looks at every connection of its pool, so the streams have one of their own.
-    async with asker(url) as asking, asker(url) as streaming:
-        made = [(await asking.post("/tasks", json=ECHO)).json()["id"] for _ in range(50)]
+    # No limit of time and of connections: an answer that comes late counts as one that is late.
+    forever = aiohttp.ClientTimeout(total=None)
+    doors = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(url, connector=doors, timeout=forever) as asking:
+        made = [await hand_in(asking) for _ in range(50)]
         load = Load(asking, made)
         opened = asyncio.Semaphore(0)
         listeners = [
-            asyncio.create_task(listen(streaming, f"/tasks/{made[n % 50]}/events", opened))
+            asyncio.create_task(listen(asking, f"/tasks/{made[n % 50]}/events", opened))
             for n in range(streams)
         ]
         for _ in listeners:
@@ -155,20 +162,23 @@ def tell(load: Load, seconds: float, cpu: float) -> None:
     click.echo(f"load of the machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors")
 
 
+def api(process: psutil.Process) -> list[int]:
+    """Return the ids of its processes; the embedded servers are none of its children."""
+    return [process.pid, *(child.pid for child in process.children())]
+
+
 @click.command()
 @click.option("--rate", default=200.0, help="Requests a second.")
 @click.option("--seconds", default=60.0)
 @click.option("--streams", default=500)
-@click.option("--workers", default=1, help="Processes of the API.")
+@click.option("--workers", default=1, help="Processes of the API.", show_default=True)
 def main(rate: float, seconds: float, streams: int, workers: int) -> None:
     with serving(workers) as (url, process):
-        before = process.cpu_times()
+        before = processor_seconds(*api(process))
         begun = time.perf_counter()
         load = asyncio.run(run(url, rate, seconds, streams))
-        used = process.cpu_times()
-        took = time.perf_counter() - begun
-        cpu = used.user + used.system - before.user - before.system
-        tell(load, took, cpu)
+        used = processor_seconds(*api(process)) - before
+        tell(load, time.perf_counter() - begun, used)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ __all__ = ["Api"]
 class Api(Section):
     """The HTTP API.
 
-    `workers` are processes, each with `threads` for requests and room for `streams` that are open.
+    `workers` are processes, each with `threads` for requests (few are quicker than many, for Python runs
+    one at a time; those that wait for models have others) and room for `streams` that are open.
     `rate` is what one subject may ask for (`300/s`, `1000/m`); `largest_body` what one request may bring.
     A request that is running when the API ends is given `grace` seconds.
     """
@@ -27,7 +28,7 @@ class Api(Section):
     host: str = "127.0.0.1"
     port: Port = 8000
     workers: PositiveInt = 1
-    threads: PositiveInt = 32
+    threads: PositiveInt = 10
     streams: PositiveInt = 2000
     rate: Annotated[str, Field(pattern=r"^[1-9]\d{0,8}/[smh]$")] = "300/s"
     largest_body: Size = 16 * 2**20

@@ -55,14 +55,15 @@ class Desks:
 
     def of(self, request: Request) -> tuple[str, LocalDesk]:
         """Return a name to count requests under, and the desk of whoever asks. Raises `Refusal`."""
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        headers = _first(request)
+        scheme, _, token = headers.get("authorization", "").partition(" ")
         if scheme:
             if scheme.lower() != "bearer" or not token.strip():
                 raise _unknown(f"the header Authorization is no bearer token: {_ADVICE}")
             return self.of_holder(token.strip())
         if not self._embedded:
             raise _unknown(f"there is no token: {_ADVICE}")
-        if (why := why_a_stranger(request)) is not None:
+        if (why := why_a_stranger(request, headers)) is not None:
             raise _unknown(f"there is no token, and {why}: {_ADVICE}")
         return LOCAL, self.of_user(celery.guard_of_user().name)
 
@@ -91,17 +92,23 @@ def admit(guard: Guard) -> None:
         raise
 
 
-def why_a_stranger(request: Request) -> str | None:
+def _first(request: Request) -> dict[str, str]:
+    """Return the headers as a table, each as it came first: Starlette's own is a list that is searched."""
+    return dict(reversed(request.headers.items()))
+
+
+def why_a_stranger(request: Request, headers: Mapping[str, str] | None = None) -> str | None:
     """Return why a request without a token is not taken for one of this machine's user."""
+    headers = headers or _first(request)
     client = request.client.host if request.client else ""
     if not _is_loopback(client):
         return "the request comes from another machine"
-    if any(name in request.headers for name in _FORWARDED):
+    if any(name in headers for name in _FORWARDED):
         return "the request came through a proxy"
-    host = request.headers.get("host", "")
+    host = headers.get("host", "")
     if urlsplit(f"//{host}").hostname not in _NAMES:
         return f"{host[:80]!r} is no name of this machine"
-    if _crosses_origins(request.method, request.headers):
+    if _crosses_origins(request.method, headers):
         return "the request comes from a page of another origin"
     if _is_somebody_elses(request):
         return "the request comes from another user of this machine"
@@ -116,6 +123,7 @@ def _is_somebody_elses(request: Request) -> bool:
     return user is not None and user not in (os.geteuid(), 0)
 
 
+@lru_cache(maxsize=1000)
 def _is_loopback(address: str) -> bool:
     try:
         return ipaddress.ip_address(address).is_loopback

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from functools import lru_cache
 from ipaddress import ip_address
 
 __all__ = ["user_of"]
@@ -38,6 +39,7 @@ def user_of(client: tuple[str, int], server: tuple[str, int]) -> int | None:
     return None
 
 
+@lru_cache(maxsize=1000)
 def _families(host: str) -> tuple[int, ...]:
     """Return of which kinds the client's socket may be: one of version 6 reaches version 4 as well."""
     address = ip_address(host)
@@ -68,6 +70,7 @@ def _port(address: tuple[str, int]) -> bytes:
     return address[1].to_bytes(2, "big")
 
 
+@lru_cache(maxsize=1000)
 def _packed(family: int, host: str) -> bytes:
     address = ip_address(host)
     if family == socket.AF_INET:

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from celery_app.api.asking import Asking
 from celery_app.api.once import HEADER
 from celery_app.api.papers import Goals, ProjectWish, Words
+from celery_app.api.patience import patiently
 from celery_app.api.route import document
 from celery_app.local_desk import LocalDesk
 from celery_app.project_handle import timeline_of
@@ -37,19 +38,28 @@ def listed(desk: Asking) -> Response:
     return document(shown)
 
 
-def create(desk: Asking, wish: ProjectWish, idempotency_key: Once = None) -> Response:
+async def create(desk: Asking, wish: ProjectWish, idempotency_key: Once = None) -> Response:
     """Create a project and have its goals planned, which takes a model's time. Nothing runs yet."""
-    made = desk.create_project(_meant(wish), wish.inputs, None)
-    return document(desk.project_document(made.name), 201)
+    spec = _meant(wish)
+
+    def made() -> Response:
+        desk.create_project(spec, wish.inputs, None)
+        return document(desk.project_document(spec.name), 201)
+
+    return await patiently(made)
 
 
-def change(desk: Asking, project: Words, wish: ProjectWish) -> Response:
+async def change(desk: Asking, project: Words, wish: ProjectWish) -> Response:
     """Change a project, and plan anew what that touches; inputs that are not given stay as they are."""
     spec = _meant(wish)
     if spec.name != project:
         raise InvalidProject(f"project: it is called {spec.name}, and the address says {project}")
-    desk.change_project(spec, wish.inputs, None)
-    return document(desk.project_document(project))
+
+    def changed() -> Response:
+        desk.change_project(spec, wish.inputs, None)
+        return document(desk.project_document(project))
+
+    return await patiently(changed)
 
 
 def show(desk: Asking, project: Words) -> Response:

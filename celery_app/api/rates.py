@@ -1,14 +1,19 @@
 """How often one subject may ask, counted over all processes of the API.
 
-Invariant: a counter that cannot be reached stops nobody. Until it is back, each process counts for itself.
+Invariants
+  * A counter that cannot be reached stops nobody. Until it is back, each process counts for itself.
+  * Requests are taken from the shared counter some at once, so that not each of them waits for it. What a
+    process has taken and not used within a moment is lost: nobody may ask more often than is said.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from urllib.parse import urlsplit
 
+from kombu.utils.functional import LRUCache
 from limits import RateLimitItem, parse
 from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
@@ -24,6 +29,11 @@ logger = logging.getLogger(__name__)
 _UNITS = {"s": "second", "m": "minute", "h": "hour"}
 #: Seconds after which a counter that did not answer is tried again.
 _PAUSE = 5.0
+#: Requests that are taken at once, where the rate allows many more; seconds in which they may be used.
+_HANDFUL = 10
+_FRESH = 1.0
+#: How many may count at once; the others wait for their turn.
+_CONNECTIONS = 16
 
 
 class Rates:
@@ -42,6 +52,8 @@ class Rates:
         self._name = name
         # Another client than kombu's, since that one has no asynchronous face.
         self._pool = ConnectionPool.from_url(_address(broker_url))
+        # In turn: a pool that lets its users wait serves the newest as soon as those who wait longest.
+        self._turns = asyncio.Semaphore(_CONNECTIONS)
         storage = RedisStorage(
             f"async+{broker_url}",
             connection_pool=self._pool,  # type: ignore[arg-type]
@@ -50,6 +62,8 @@ class Rates:
         self._shared = SlidingWindowCounterRateLimiter(storage)
         self._own = SlidingWindowCounterRateLimiter(MemoryStorage())
         self._away_until = 0.0
+        self._handful = max(1, min(_HANDFUL, self._item.amount // 20))
+        self._taken: LRUCache = LRUCache(limit=1000)
 
     async def close(self) -> None:
         """Give the connections back."""
@@ -57,14 +71,19 @@ class Rates:
 
     async def count(self, subject: str) -> None:
         """Count a request. Raises `Refusal` (429) with the seconds to wait if there were too many."""
+        left, until = self._left(subject)
+        if left:
+            self._taken[subject] = (left - 1, until)
+            return
         counter = self._own if time.monotonic() < self._away_until else self._shared
         try:
-            taken = await counter.hit(self._item, self._name, subject)
+            async with self._turns:
+                taken = await self._take(counter, subject)
         except (RedisError, OSError) as away:
             logger.warning("requests are counted by each process for itself: %s", away)
             self._away_until = time.monotonic() + _PAUSE
             counter = self._own
-            taken = await counter.hit(self._item, self._name, subject)
+            taken = await self._take(counter, subject)
         if not taken:
             ends = (await counter.get_window_stats(self._item, self._name, subject)).reset_time
             raise Refusal(
@@ -73,6 +92,21 @@ class Rates:
                 f"more than {self._said} were asked for: wait, then ask again",
                 {"Retry-After": str(max(1, round(ends - time.time())))},
             )
+
+    def _left(self, subject: str) -> tuple[int, float]:
+        """Return how many requests are taken and not used, and until when they may be."""
+        left, until = self._taken.get(subject, (0, 0.0))
+        return (left, until) if time.monotonic() < until else (0, until)
+
+    async def _take(self, counter: SlidingWindowCounterRateLimiter, subject: str) -> bool:
+        """Take some requests, or the last one that there is; say whether there was one."""
+        if self._handful > 1 and await counter.hit(
+            self._item, self._name, subject, cost=self._handful
+        ):
+            left, _ = self._left(subject)
+            self._taken[subject] = (left + self._handful - 1, time.monotonic() + _FRESH)
+            return True
+        return await counter.hit(self._item, self._name, subject)
 
 
 def _address(broker_url: str) -> str:

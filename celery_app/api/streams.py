@@ -9,8 +9,9 @@ Invariants
 from __future__ import annotations
 
 import json
+import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 from uuid import UUID
 
@@ -32,7 +33,8 @@ from celery_app.store.logs import LogFilter, StoredEvent
 __all__ = ["MEDIA", "all_events", "log_events", "run_events"]
 
 MEDIA = "text/event-stream"
-#: Seconds of silence after which a sign of life is sent, and the permission is asked for again.
+#: Seconds of silence after which a sign of life is sent, and the permission is asked for again; each time a
+#: little less, so that streams that were opened at once do not ask at once for ever.
 _SIGN = 15.0
 #: Events of the log that are read at once.
 _PAST = 500
@@ -53,10 +55,7 @@ async def run_events(
     elif await run_in_threadpool(feed.nothing_left, root_id, place):
         return Response(status_code=204)
 
-    async def still_may() -> None:
-        await run_in_threadpool(_root_of, desk, kind, task_id)
-
-    stream = _Stream(hub, feed, still_may)
+    stream = _Stream(hub, feed, lambda: desk.require_read(kind, task_id))
     return _streamed(stream.of_run(root_id, place, text))
 
 
@@ -67,10 +66,7 @@ async def all_events(request: Request, desk: LocalDesk) -> Response:
     feed = EventFeed(desk.manager.store.database)
     levels = await run_in_threadpool(desk.manager.levels)
 
-    async def still_may() -> None:
-        await run_in_threadpool(desk.manager.levels)
-
-    stream = _Stream(hub, feed, still_may)
+    stream = _Stream(hub, feed, desk.manager.levels)
     seen = _last_seen(request)
     return _streamed(stream.of_all(set(levels), seen))
 
@@ -115,7 +111,7 @@ class _Stream:
         still_may: Raises once the caller may not see it any more.
     """
 
-    def __init__(self, hub: Hub, feed: EventFeed, still_may: Any) -> None:
+    def __init__(self, hub: Hub, feed: EventFeed, still_may: Callable[[], object]) -> None:
         self._hub, self._feed, self._still_may = hub, feed, still_may
 
     async def of_run(self, root_id: str, place: Cursor, text: bool) -> AsyncIterator[str]:
@@ -126,13 +122,13 @@ class _Stream:
                 yield _told(events)
             state, xmax = await run_in_threadpool(self._feed.ending, root_id)
             while state is None:
-                heard = await ear.next(_SIGN)
+                heard = await ear.next(_sign())
                 if heard is None:
                     return
                 yield _told(heard) or ": still here\n\n"
                 if not heard:
-                    await self._still_may()
-                if not heard or any(_may_end(event, root_id) for event in heard):
+                    state, xmax = await run_in_threadpool(self._silence, root_id)
+                elif any(_may_end(event, root_id) for event in heard):
                     state, xmax = await run_in_threadpool(self._feed.ending, root_id)
             await self._hub.passed(xmax)
             yield _told(ear.rest())
@@ -145,10 +141,15 @@ class _Stream:
             if place is not None:
                 async for events in self._past(place, ear):
                     yield _told(events, levels)
-            while (heard := await ear.next(_SIGN)) is not None:
+            while (heard := await ear.next(_sign())) is not None:
                 yield _told(heard, levels) or ": still here\n\n"
                 if not heard:
-                    await self._still_may()
+                    await run_in_threadpool(self._still_may)
+
+    def _silence(self, root_id: str) -> tuple[str | None, int]:
+        """Look whether the caller still may, and whether the end was missed."""
+        self._still_may()
+        return self._feed.ending(root_id)
 
     async def _past(self, place: Cursor, ear: Ear) -> AsyncIterator[list[dict[str, Any]]]:
         while place < ear.since:
@@ -178,7 +179,7 @@ class _LogStream:
             async for events in self._past(last, ear.since, limit):
                 yield self._lines(events)
             signed = time.monotonic()
-            while (heard := await ear.next(_SIGN)) is not None:
+            while (heard := await ear.next(_sign())) is not None:
                 if told := self._lines(heard):
                     yield told
                 # Others may say much meanwhile that is not wanted here.
@@ -205,6 +206,10 @@ class _LogStream:
             for event in events
             if self._wanted.fits(event)
         )
+
+
+def _sign() -> float:
+    return random.uniform(0.7, 1.0) * _SIGN  # noqa: S311 - it hides nothing
 
 
 def _told(events: list[dict[str, Any]], levels: set[Any] | None = None) -> str:
@@ -245,4 +250,4 @@ def _last_line(request: Request) -> int | None:
 
 def _root_of(desk: LocalDesk, kind: Kind, task_id: UUID) -> str:
     desk.require_read(kind, task_id)
-    return desk.manager.store.get(str(task_id)).root_id
+    return desk.manager.store.root_of(str(task_id))

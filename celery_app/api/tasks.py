@@ -15,6 +15,7 @@ from celery_app.api import streams
 from celery_app.api.asking import Asking
 from celery_app.api.once import HEADER
 from celery_app.api.papers import Gift, Identified, Key, LastEvent, Limit, Words
+from celery_app.api.patience import patiently
 from celery_app.api.route import document
 from celery_app.desk import Kind
 from celery_app.desk import Outcome as Came
@@ -65,9 +66,9 @@ def submit(
     return document(_standing(desk, desk.submit(task)), 201)
 
 
-def plan(desk: Asking, task: Submission) -> Response:
+async def plan(desk: Asking, task: Submission) -> Response:
     """Have a job planned and priced, and run nothing."""
-    return document(desk.plan(task))
+    return document(await patiently(lambda: desk.plan(task)))
 
 
 def listed(

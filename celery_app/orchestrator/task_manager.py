@@ -143,14 +143,17 @@ class TaskManager:
         """
         self.require("task.read", task_id)
         root, *below = self.store.tree(str(task_id))
+        there = self.store.papers_of(root.id)
+        calls = JournalStore(self.store.database).calls(root.id) if "calls" in there else []
+        tools = ToolCallStore(self.store.database).calls(root.id) if "tool_calls" in there else []
         return {
             **root.as_json(),
             "requested_by": root.requested_by,
             "reason": why_not_running(self.store.database, root),
             "budgets": [asdict(budget) for budget in self._budgets.of(root.budgets)],
-            "plan": self.store.plan_of(root.id),
-            "calls": JournalStore(self.store.database).calls(root.id),
-            "tool_calls": ToolCallStore(self.store.database).calls(root.id),
+            "plan": self.store.plan_of(root.id) if "plan" in there else None,
+            "calls": calls,
+            "tool_calls": tools,
             "tasks": [record.as_json() for record in below],
         }
 

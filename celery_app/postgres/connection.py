@@ -51,8 +51,10 @@ def _engine(url: str) -> Engine:
             _engines[key] = create_engine(
                 url,
                 isolation_level="AUTOCOMMIT",
-                pool_size=8,
-                max_overflow=32,
+                # As many as the threads of an API or a worker, for what is beyond is opened for one call:
+                # a new process of the server each time.
+                pool_size=24,
+                max_overflow=16,
                 pool_reset_on_return=None,
                 # Its errors name what was stored otherwise.
                 hide_parameters=True,

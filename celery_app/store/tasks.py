@@ -6,6 +6,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
+from kombu.utils.functional import LRUCache
+
 from celery_app.errors import UnknownTask, Unsealed
 from celery_app.postgres.connection import Database
 from celery_app.store.events import event_document
@@ -27,6 +29,8 @@ _COLUMNS = ", ".join(
         "cause", "reason", "step", "skipped_for", "risk", "requested_by", "budgets", "spec", "error",
     )
 )  # fmt: skip
+#: Levels that are kept in memory.
+_LEVELS = 10_000
 #: Bytes, sealed, up to which a result stands in a list: a list must not cost what is in it.
 _LISTED_RESULT = 8192
 
@@ -58,6 +62,7 @@ class TaskStore:
 
     def __init__(self, database: Database) -> None:
         self.database = database
+        self._levels: LRUCache = LRUCache(limit=_LEVELS)
 
     def get(self, task_id: str) -> TaskRecord:
         """Return one task.
@@ -84,7 +89,12 @@ class TaskStore:
         return TaskState.WAITING if row.stuck else TaskState(row.state)
 
     def level(self, task_id: str) -> SecurityLevel:
-        """Return the level of the run that a task belongs to; of one that there is not, the usual."""
+        """Return the level of the run that a task belongs to; of one that there is not, the usual.
+
+        It is asked for at every door, and never changes.
+        """
+        if (known := self._levels.get(task_id)) is not None:
+            return SecurityLevel(known)
         row = self.database.row(
             """
             SELECT root.level FROM task JOIN task AS root ON root.id = task.root_id
@@ -92,7 +102,29 @@ class TaskStore:
             """,
             id=task_id,
         )
-        return SecurityLevel.INTERNAL if row is None else SecurityLevel(row.level)
+        if row is None:
+            return SecurityLevel.INTERNAL
+        self._levels[task_id] = row.level
+        return SecurityLevel(row.level)
+
+    def root_of(self, task_id: str) -> str:
+        """Return the id of the run that a task belongs to. Raises `UnknownTask`."""
+        row = self.database.row("SELECT root_id FROM task WHERE id = :id", id=task_id)
+        if row is None:
+            raise _unknown(task_id)
+        return str(row.root_id)
+
+    def papers_of(self, task_id: str) -> set[str]:
+        """Return which of `plan`, `calls` and `tool_calls` there are of a task."""
+        row = self.database.row(
+            """
+            SELECT EXISTS (SELECT 1 FROM plan WHERE task_id = :id) AS plan,
+                   EXISTS (SELECT 1 FROM model_call WHERE task_id = :id) AS calls,
+                   EXISTS (SELECT 1 FROM tool_call WHERE task_id = :id) AS tool_calls
+            """,
+            id=task_id,
+        )
+        return {name for name, there in row._asdict().items() if there} if row else set()
 
     def find(self, prefix: str) -> list[str]:
         """Return the ids that begin with `prefix` (at most ten)."""

@@ -20,6 +20,7 @@ from celery_app.api.asking import Asking
 from celery_app.api.console.graph import inline
 from celery_app.api.console.rendering import page, see
 from celery_app.api.console.works import work_page
+from celery_app.api.patience import patiently
 from celery_app.celery import agent_manager
 from celery_app.local_desk import LocalDesk
 from workflows.errors import InvalidPlan, InvalidTask
@@ -39,7 +40,7 @@ Files = Annotated[list[UploadFile], Form()]
 _PLANNED = {"": None, "yes": True, "no": False, "ask": True}
 
 
-def hand_in(
+async def hand_in(
     request: Request,
     desk: Asking,
     description: Words = "",
@@ -49,15 +50,19 @@ def hand_in(
     once: Once = "",
 ) -> Response:
     """Hand in a job, or show its plan first. The same form sent twice gives the same task."""
-    try:
-        task = _task(description, priority, _PLANNED[plan], files, once)
-        if plan == "ask":
-            return _plan_page(request, desk, task)
-        task_id = desk.submit(task)
-    except (InvalidTask, AgentError) as error:
-        given = {"description": description, "priority": str(priority), "plan": plan}
-        return work_page(request, desk, error=str(error), given=given)
-    return see(f"/console/tasks/{task_id}", "handed-in")
+
+    def answer() -> Response:
+        try:
+            task = _task(description, priority, _PLANNED[plan], files, once)
+            if plan == "ask":
+                return _plan_page(request, desk, task)
+            task_id = desk.submit(task)
+        except (InvalidTask, AgentError) as error:
+            given = {"description": description, "priority": str(priority), "plan": plan}
+            return work_page(request, desk, error=str(error), given=given)
+        return see(f"/console/tasks/{task_id}", "handed-in")
+
+    return await patiently(answer)
 
 
 def run_plan(desk: Asking, job: Annotated[str, Form()]) -> Response:
