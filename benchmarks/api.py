@@ -162,11 +162,6 @@ def tell(load: Load, seconds: float, cpu: float) -> None:
     click.echo(f"load of the machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors")
 
 
-def api(process: psutil.Process) -> list[int]:
-    """Return the ids of its processes; the embedded servers are none of its children."""
-    return [process.pid, *(child.pid for child in process.children())]
-
-
 @click.command()
 @click.option("--rate", default=200.0, help="Requests a second.")
 @click.option("--seconds", default=60.0)
@@ -174,10 +169,10 @@ def api(process: psutil.Process) -> list[int]:
 @click.option("--workers", default=1, help="Processes of the API.", show_default=True)
 def main(rate: float, seconds: float, streams: int, workers: int) -> None:
     with serving(workers) as (url, process):
-        before = processor_seconds(*api(process))
+        before = processor_seconds(process.pid)
         begun = time.perf_counter()
         load = asyncio.run(run(url, rate, seconds, streams))
-        used = processor_seconds(*api(process)) - before
+        used = processor_seconds(process.pid) - before
         tell(load, time.perf_counter() - begun, used)
 
 

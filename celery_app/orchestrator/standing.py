@@ -13,6 +13,7 @@ from workflows.state import TaskState
 
 __all__ = ["why_not_running"]
 
+_COUNTED = 100
 _NAMED = 3
 
 
@@ -60,11 +61,14 @@ def _in_queue(database: Database, task_id: str) -> str:
         SELECT t.queue, t.published_at IS NOT NULL AS sent, t.quotas,
                extract(epoch FROM t.due_at - clock_timestamp())::float AS due,
                (SELECT count(*) FROM task o WHERE o.queue = t.queue AND o.state = 'running') AS running,
-               (SELECT count(*) FROM task o WHERE o.queue = t.queue AND o.state = 'queued'
-                   AND o.published_at IS NULL AND (o.rank, o.queued_at) < (t.rank, t.queued_at)) AS ahead
+               (SELECT count(*) FROM (
+                    SELECT FROM task o WHERE o.queue = t.queue AND o.state = 'queued'
+                       AND o.published_at IS NULL AND (o.rank, o.queued_at) < (t.rank, t.queued_at)
+                     LIMIT :most + 1) AS counted) AS ahead
           FROM task t WHERE t.id = :id
         """,
         id=task_id,
+        most=_COUNTED,
     )
     if row.sent:
         return (
@@ -73,7 +77,10 @@ def _in_queue(database: Database, task_id: str) -> str:
         )
     if row.due is not None and row.due > 0:
         return f"it is tried again in {row.due:.0f} s"
-    return _full(database, task_id) or f"{row.ahead} tasks of queue {row.queue} go before it"
+    if row.quotas and (full := _full(database, task_id)) is not None:
+        return full
+    ahead = f"more than {_COUNTED}" if row.ahead > _COUNTED else row.ahead
+    return f"{ahead} tasks of queue {row.queue} go before it"
 
 
 def _full(database: Database, task_id: str) -> str | None:

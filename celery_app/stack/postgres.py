@@ -43,6 +43,8 @@ SETTINGS = {
     # A container's /dev/shm is often 64 MB, and a small box gains nothing from parallel queries.
     "max_parallel_workers_per_gather": "0",
     "jit": "off",
+    # Tables grow from nothing to thousands of rows within seconds: plans made without statistics read all.
+    "autovacuum_naptime": "5s",
     # No replicas: the log need hold no more than a restart reads.
     "wal_level": "minimal",
     "max_wal_senders": "0",
