@@ -14,12 +14,21 @@ from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar, overload
 from uuid import UUID
 
 from celery_app.client import Client
+from celery_app.document_desk import Documents
 from celery_app.handles import RunHandle, TaskHandle
 from celery_app.project_handle import ProjectHandle
+from workflows.document import Document, DocumentationType
+from workflows.project import Project
 from workflows.timeline import Timeline
 from workflows.workflow import Workflow
 
-__all__ = ["AsyncClient", "AsyncProjectHandle", "AsyncRunHandle", "AsyncTaskHandle"]
+__all__ = [
+    "AsyncClient",
+    "AsyncDocuments",
+    "AsyncProjectHandle",
+    "AsyncRunHandle",
+    "AsyncTaskHandle",
+]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -61,7 +70,8 @@ def _awaited(
 
     @functools.wraps(verb)
     async def wait(self: _Face, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        work = functools.partial(verb, self._behind, *args, **kwargs)
+        # By its name, since the one behind may have it in a way of its own.
+        work = functools.partial(getattr(self._behind, verb.__name__), *args, **kwargs)
         return made(await self._threads.run(work), self._threads)
 
     return wait
@@ -159,6 +169,29 @@ class AsyncProjectHandle(_Face):
     add_artifact = _plain(ProjectHandle.add_artifact)
 
 
+class AsyncDocuments(_Face):
+    """Documents; see `Documents`."""
+
+    def __init__(self, behind: Documents, threads: _Threads) -> None:
+        self._behind = behind
+        self._threads = threads
+
+    async def generate_documentation(
+        self, project: Project, doc_type: DocumentationType
+    ) -> Document:
+        """Have a document written; see `Documents.generate`."""
+        document: Document = await self._behind.generate_documentation(project, doc_type)
+        return document
+
+    generate = _plain(Documents.generate)
+    start = _plain(Documents.start)
+    listed = _plain(Documents.listed)
+    get = _plain(Documents.get)
+    versions = _plain(Documents.versions)
+    restore = _plain(Documents.restore)
+    check = _plain(Documents.check)
+
+
 def _runs(handles: list[RunHandle], threads: _Threads) -> list[AsyncRunHandle]:
     return [AsyncRunHandle(handle, threads) for handle in handles]
 
@@ -183,6 +216,11 @@ class AsyncClient(_Face):
 
     async def __aexit__(self, *_: object) -> None:
         self._threads.close()
+
+    @property
+    def documents(self) -> AsyncDocuments:
+        """What writes documents and knows their versions."""
+        return AsyncDocuments(self._behind.documents, self._threads)
 
     def run(self, run_id: UUID | str) -> AsyncRunHandle:
         """Return the handle of a run; see `Client.run`."""

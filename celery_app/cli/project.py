@@ -15,7 +15,7 @@ import click
 from celery_app.cli import options
 from celery_app.cli.project_artifacts import artifact, artifacts, attach
 from celery_app.cli.project_timeline import timeline
-from celery_app.cli.waiting import PROJECT, see_through
+from celery_app.cli.waiting import PROJECT, see_through, watch
 
 if TYPE_CHECKING:
     from celery_app.project_handle import ProjectHandle
@@ -137,10 +137,10 @@ def show(name: str, as_json: bool) -> None:
 def run(
     name: str, goals: tuple[str, ...], detach: bool, timeout: float | None, as_json: bool
 ) -> None:
-    """Work on the goals that have no result, and print what came of them.
+    """Work on the goals that have no result, and print how the project then stands.
 
     Goals that are reached are not worked on again unless --goal names them; what a named goal needs
-    and lacks is worked on, too.
+    and lacks is worked on, too. With --json, the document of the run is printed.
 
     \b
     Examples:
@@ -150,11 +150,16 @@ def run(
     from celery_app.cli.screen import print_json
     from celery_app.cli.system import open_client
 
-    handle = open_client().project(name).run(goals)
+    project = open_client().project(name)
+    handle = project.run(goals)
     if detach:
         print_json(handle.tree()) if as_json else click.echo(handle.id)
-        return
-    see_through(handle, PROJECT, timeout, as_json)
+    elif as_json:
+        see_through(handle, PROJECT, timeout, as_json)
+    else:
+        watch(handle, PROJECT, timeout)
+        _print_project(project, as_json)
+        click.echo(f"\n`ai-agent project artifact {name} GOAL` prints a result")
 
 
 @project.command()

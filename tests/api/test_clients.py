@@ -12,7 +12,13 @@ from uuid import uuid4
 import pytest
 
 from agents.errors import UnknownAgent
-from celery_app.aio import AsyncClient, AsyncProjectHandle, AsyncRunHandle, AsyncTaskHandle
+from celery_app.aio import (
+    AsyncClient,
+    AsyncDocuments,
+    AsyncProjectHandle,
+    AsyncRunHandle,
+    AsyncTaskHandle,
+)
 from celery_app.client import Client
 from celery_app.desk import Desk
 from celery_app.document_desk import Documents, compared
@@ -85,7 +91,7 @@ def shape(verb: Any) -> list[tuple[str, Any, Any]]:
 @pytest.mark.parametrize(
     ("one", "other", "besides"),
     [
-        (Client, AsyncClient, {"permissions", "documents", "desk", "open"}),
+        (Client, AsyncClient, {"permissions", "desk", "open"}),
         (TaskHandle, AsyncTaskHandle, {"id"}),
         (RunHandle, AsyncRunHandle, {"id"}),
         (ProjectHandle, AsyncProjectHandle, set()),
@@ -93,6 +99,7 @@ def shape(verb: Any) -> list[tuple[str, Any, Any]]:
         (Desk, RemoteDesk, {"documents"}),
         (Documents, DocumentationManager, set()),
         (Documents, RemoteDocuments, set()),
+        (Documents, AsyncDocuments, set()),
     ],
     ids=[
         "client",
@@ -103,6 +110,7 @@ def shape(verb: Any) -> list[tuple[str, Any, Any]]:
         "desk over HTTP",
         "documents here",
         "documents over HTTP",
+        "documents awaited",
     ],
 )
 def test_they_are_in_step(one: type, other: type, besides: set[str]) -> None:
@@ -359,7 +367,7 @@ def test_where_nobody_answers() -> None:
 
 
 @pytest.mark.parametrize("over", ["here", "over HTTP"])
-def test_the_same_is_awaited(served: Served, over: str) -> None:
+def test_the_same_is_awaited(served: Served, written: str, over: str) -> None:
     async def work() -> None:
         url = served.url if over == "over HTTP" else None
         async with await AsyncClient.open(url=url) as client:
@@ -376,5 +384,10 @@ def test_the_same_is_awaited(served: Served, over: str) -> None:
             assert (await client.task(handles[1].id).tree())["state"] == "succeeded"
             with pytest.raises(UnknownTask):
                 await client.run(uuid4()).tree()
+            readme = await client.documents.get(written, "readme")
+            assert readme in [
+                await client.documents.get(written, "readme", each.version)
+                for each in await client.documents.versions(written, "readme")
+            ]
 
     asyncio.run(work())
