@@ -22,11 +22,13 @@ class Api(Section):
     `workers` are processes, each with `threads` for requests (few are quicker than many, for Python runs
     one at a time; those that wait for models have others) and room for `streams` that are open.
     `rate` is what one subject may ask for (`300/s`, `1000/m`); `largest_body` what one request may bring.
+    `url` is where people find the console, for the link in Flower; by default `port` of the same host.
     A request that is running when the API ends is given `grace` seconds.
     """
 
     host: str = "127.0.0.1"
     port: Port = 8000
+    url: str | None = Field(None, pattern=r"^https?://\S+$")
     workers: PositiveInt = 1
     threads: PositiveInt = 10
     streams: PositiveInt = 2000

@@ -20,6 +20,7 @@ from celery_app.broker import App
 from celery_app.codec import SEALED
 from celery_app.errors import ConfigurationError
 from celery_app.flower_door import attend
+from celery_app.flower_link import lead_back
 from celery_app.postgres.bootstep import ResultBackendStep
 from celery_app.postgres.connection import Database
 from celery_app.postgres.migrate import migrate
@@ -278,6 +279,9 @@ def _attend_flower(**_: Any) -> None:
         from flower.options import options
 
         attend(options, settings.monitoring.flower)
+
+
+lead_back(settings.api)
 
 
 # Here, since whoever asks for it has to know it as well.

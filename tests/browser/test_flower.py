@@ -176,6 +176,20 @@ def test_a_tasks_page_shows_its_ids_and_nothing_of_what_it_is_about(
     assert "It is so" not in page.content()
 
 
+def test_its_pages_lead_to_the_console(site: Site, open_page: OpenPage) -> None:
+    host = re.sub(r":\d+$", "", site.url)
+    for here, there in (
+        ("/tasks", "/"),
+        ("/workers", "/"),
+        (f"/task/{site.tasks['good']}", f"/console/tasks/{site.tasks['good']}"),
+    ):
+        page = open_page(f"{site.url}{here}", **site.login)
+        link = page.get_by_role("link", name="Console", exact=True)
+        expect(link).to_have_attribute("href", f"{host}:8000{there}")
+        if folder := os.environ.get("SCREENSHOTS"):
+            page.screenshot(path=Path(folder) / f"flower{here.replace('/', '-')[:9]}.png")
+
+
 def test_a_workers_page_shows_its_models(site: Site, open_page: OpenPage) -> None:
     page = open_page(f"{site.url}/worker/{site.worker}", **site.login)
     page.locator("#worker-tab-other").click()
