@@ -51,7 +51,7 @@ faults-long: setup ## two hundred random faults over mixed graphs (about ten min
 	$(BIN)/python -m tests.faults.campaign --faults 200
 
 fuzz: setup ## bad input at every door, with many more examples than a plain test run tries
-	FUZZ_EXAMPLES=3000 $(BIN)/python -m pytest tests/fuzz tests/api/test_fuzz.py --timeout 3600
+	FUZZ_EXAMPLES=5000 $(BIN)/python -m pytest tests/fuzz tests/api/test_fuzz.py --timeout 3600
 
 bench: setup ## this system beside others, turn by turn, as one table (under 15 minutes)
 	$(BIN)/python -m benchmarks.field --rounds 2
