@@ -3,7 +3,8 @@
 Invariants
   * A counter that cannot be reached stops nobody. Until it is back, each process counts for itself.
   * Requests are taken from the shared counter some at once, so that not each of them waits for it. What a
-    process has taken and not used within a moment is lost: nobody may ask more often than is said.
+    process has taken and not used is lost, after so long that whoever asks less often than they may loses
+    at most half of their share.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ logger = logging.getLogger(__name__)
 _UNITS = {"s": "second", "m": "minute", "h": "hour"}
 #: Seconds after which a counter that did not answer is tried again.
 _PAUSE = 5.0
-#: Requests that are taken at once, where the rate allows many more; seconds in which they may be used.
+#: The most requests that are taken at once; the least seconds in which they may be used.
 _HANDFUL = 10
 _FRESH = 1.0
 #: How many may count at once; the others wait for their turn.
@@ -63,6 +64,7 @@ class Rates:
         self._own = SlidingWindowCounterRateLimiter(MemoryStorage())
         self._away_until = 0.0
         self._handful = max(1, min(_HANDFUL, self._item.amount // 20))
+        self._fresh = max(_FRESH, 2 * self._handful * self._item.get_expiry() / self._item.amount)
         self._taken: LRUCache = LRUCache(limit=1000)
 
     async def close(self) -> None:
@@ -104,7 +106,7 @@ class Rates:
             self._item, self._name, subject, cost=self._handful
         ):
             left, _ = self._left(subject)
-            self._taken[subject] = (left + self._handful - 1, time.monotonic() + _FRESH)
+            self._taken[subject] = (left + self._handful - 1, time.monotonic() + self._fresh)
             return True
         return await counter.hit(self._item, self._name, subject)
 

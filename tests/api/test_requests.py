@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from celery_app.api.problems import Refusal
+from celery_app.api.rates import Rates
 from celery_app.celery import database, settings
 from celery_app.client import Client
 from tests.api.serving import Served
@@ -199,13 +202,24 @@ def test_whoever_asks_too_often_is_told_to_wait(client: Client, stranger: str) -
         assert all(asking.get("/healthz").status_code == 200 for _ in range(10))
 
 
+def test_of_what_is_taken_at_once_nobody_loses_their_share() -> None:
+    async def work() -> None:
+        rates = Rates("60/m", settings.broker_url, f"t-{uuid4()}")
+        for _ in range(60):
+            await rates.count("ann")
+        with pytest.raises(Refusal, match="more than 60/m were asked for"):
+            await rates.count("ann")
+        await rates.count("bob")
+        await rates.close()
+
+    asyncio.run(work())
+
+
 def test_a_counter_that_is_away_stops_nobody(client: Client) -> None:
     with (
         Served(rate="5/m") as served,
         httpx.Client(base_url=served.url, trust_env=False, timeout=20) as asking,
     ):
-        from celery_app.api.rates import Rates
-
         shared = served.app.state.rates
         served.app.state.rates = Rates("2/m", "redis://127.0.0.1:9/0", f"t-{uuid4()}")
         assert [asking.get("/agents").status_code for _ in range(3)] == [200, 200, 429]
