@@ -1,4 +1,4 @@
-"""Write the reference from the code: the commands, the settings and the workflow file.
+"""Write the reference from the code: the commands, the settings, the workflow file, the API and the metrics.
 
     python -m docs.reference.write
 
@@ -10,24 +10,22 @@ from __future__ import annotations
 import inspect
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import click
 from pydantic import BaseModel
 
 from celery_app.cli.main import cli
 from celery_app.settings import SystemSettings
+from docs.reference.served import api, metrics
+from docs.reference.tables import MADE, Schema, cell, keys, type_of
 from workflows.definitions import schema
-from workflows.workflow import Workflow
 
 __all__ = ["pages"]
 
 HERE = Path(__file__).parent
-MADE = "<!-- Made by `make docs` from the code; do not write here. -->\n"
-
-Schema = Mapping[str, Any]
 
 
 def pages() -> dict[str, str]:
@@ -36,6 +34,8 @@ def pages() -> dict[str, str]:
         "cli.md": "".join(_cli()),
         "settings.md": "".join(_settings()),
         "workflow-file.md": "".join(_workflow_file()),
+        "api.md": "".join(api()),
+        "metrics.md": "".join(metrics()),
         "workflow.schema.json": json.dumps(schema(), indent=2, ensure_ascii=False) + "\n",
     }
 
@@ -77,7 +77,7 @@ def _command(context: click.Context) -> Iterator[str]:
     ]
     if records:
         yield "\n| option | |\n|---|---|\n"
-        yield from (f"| `{_cell(option)}` | {_cell(words)} |\n" for option, words in records)
+        yield from (f"| `{cell(option)}` | {cell(words)} |\n" for option, words in records)
 
 
 def _paragraph(text: str) -> str:
@@ -110,7 +110,7 @@ def _section(path: str, model: type[BaseModel], described: Schema, whole: Schema
         yield "\n| key | type | default |\n|---|---|---|\n"
         for name, each in values.items():
             key = f"{path}.{name}" if path else name
-            yield f"| `{key}` | {_cell(_type(each, whole))} | {_cell(_default(model, name))} |\n"
+            yield f"| `{key}` | {cell(type_of(each, whole))} | {cell(_default(model, name))} |\n"
     entries = {f"{name}.*": found for name in values if (found := _model_inside(model, name))}
     for name, each in {**inner, **entries}.items():
         definition = whole["$defs"][each.__name__]
@@ -143,55 +143,11 @@ def _workflow_file() -> Iterator[str]:
     yield f"# The workflow file\n\n{MADE}\n"
     yield "What each key means is told in [workflows.md](../workflows.md); the JSON schema for editors is\n"
     yield "[workflow.schema.json](workflow.schema.json), which `ai-agent workflow schema` prints.\n"
-    whole = schema()
-    yield from _keys("The file", whole, whole)
+    whole = {**schema(), "linked": True}
+    yield from keys("The file", whole, whole)
     for name, each in whole["$defs"].items():
         if "properties" in each:
-            yield from _keys(name, each, whole)
-
-
-def _keys(title: str, described: Schema, whole: Schema) -> Iterator[str]:
-    yield f"\n## {title}\n"
-    if words := described.get("description"):
-        yield f"\n{words}\n"
-    yield "\n| key | type | default |\n|---|---|---|\n"
-    needed = described.get("required", ())
-    for name, each in described["properties"].items():
-        default = f"`{json.dumps(each['default'])}`" if "default" in each else ""
-        default = "required" if name in needed else default
-        yield f"| `{name}` | {_cell(_type(each, whole))} | {_cell(default)} |\n"
-
-
-def _type(described: Schema, whole: Schema) -> str:
-    """Return what a value may be, in few words."""
-    if "$ref" in described:
-        name = described["$ref"].rsplit("/", 1)[-1]
-        found = whole["$defs"][name]
-        if "properties" not in found:
-            return _type(found, whole)
-        return f"[{name}](#{name.lower()})" if whole.get("title") == Workflow.__name__ else name
-    if "enum" in described or "const" in described:
-        choices = described.get("enum") or [described["const"]]
-        return ", ".join(f"`{choice}`" for choice in choices)
-    several = described.get("anyOf") or described.get("oneOf")
-    if several:
-        return " or ".join(dict.fromkeys(_type(each, whole) for each in several))
-    return _plain_type(described, whole)
-
-
-def _plain_type(described: Schema, whole: Schema) -> str:
-    kind = str(described.get("type", "any value"))
-    if kind == "array":
-        return f"list of {_type(described.get('items', {}), whole)}"
-    if kind == "object" and isinstance(described.get("additionalProperties"), dict):
-        return f"keys with {_type(described['additionalProperties'], whole)}"
-    bounds = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-    limits = [f"{sign} {described[name]:g}" for name, sign in bounds.items() if name in described]
-    return " ".join([{"null": "nothing", "object": "keys"}.get(kind, kind), *limits])
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
+            yield from keys(name, each, whole)
 
 
 if __name__ == "__main__":
