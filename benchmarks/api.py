@@ -27,10 +27,10 @@ from pathlib import Path
 
 import aiohttp
 import click
-import httpx
 import psutil
 
 from benchmarks.servers import processor_seconds
+from benchmarks.waiting import wait_for_answer
 
 STREAM = {"Accept": "text/event-stream"}
 ECHO = {"task": "chore.echo", "args": [1]}
@@ -87,25 +87,13 @@ def serving(workers: int) -> Iterator[tuple[str, psutil.Process]]:
     process = subprocess.Popen([*command, "api", "--port", str(port)], env=environ)
     url = f"http://127.0.0.1:{port}"
     try:
-        wait_for(f"{url}/healthz", process)
+        wait_for_answer(f"{url}/healthz", process)
         yield url, psutil.Process(process.pid)
     finally:
         process.terminate()
         process.wait(30)
         subprocess.run([*command, "down"], env=environ, check=False)
         shutil.rmtree(home, ignore_errors=True)
-
-
-def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
-    while process.poll() is None and time.monotonic() < deadline:
-        try:
-            httpx.get(url, trust_env=False).raise_for_status()
-        except httpx.TransportError:
-            time.sleep(0.2)
-        else:
-            return
-    raise SystemExit("the API did not start")
 
 
 async def listen(asking: aiohttp.ClientSession, path: str, opened: asyncio.Semaphore) -> None:

@@ -30,6 +30,7 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks.servers import Servers, scratch_servers
+from benchmarks.waiting import wait_for_words
 from celery_app.postgres.connection import Database
 from celery_app.postgres.migrate import migrate
 
@@ -116,11 +117,7 @@ def worker(environment: dict[str, str], log: Path) -> Iterator[psutil.Process]:
             command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT
         )
     try:
-        deadline = time.monotonic() + 60
-        while " ready." not in log.read_text():
-            if process.poll() is not None or time.monotonic() > deadline:
-                sys.exit(f"a worker did not start:\n{log.read_text()}")
-            time.sleep(0.05)
+        wait_for_words(process, log, " ready.")
         yield psutil.Process(process.pid)
     finally:
         process.terminate()

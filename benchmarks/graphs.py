@@ -31,6 +31,7 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks.shapes import Graph, lane_graph, layered_graph, random_graph
+from benchmarks.waiting import wait_for_words
 
 if TYPE_CHECKING:
     from celery_app.client import Client
@@ -72,11 +73,7 @@ def worker() -> Iterator[subprocess.Popen[bytes]]:
             command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
         try:
-            deadline = time.monotonic() + 60
-            while " ready." not in Path(log.name).read_text():
-                if process.poll() is not None or time.monotonic() > deadline:
-                    sys.exit(f"a worker did not start:\n{Path(log.name).read_text()}")
-                time.sleep(0.05)
+            wait_for_words(process, Path(log.name), " ready.")
             yield process
         finally:
             if process.poll() is None:

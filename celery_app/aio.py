@@ -55,8 +55,12 @@ class _Threads:
 class _Face:
     """Something with awaited verbs in front of the one that has them."""
 
-    _behind: Any
-    _threads: _Threads
+    def __init__(self, behind: Any, threads: _Threads) -> None:
+        self._behind = behind
+        self._threads = threads
+
+    def __repr__(self) -> str:
+        return f"Async{self._behind!r}"
 
 
 def _same(result: T, _: _Threads) -> T:
@@ -83,13 +87,6 @@ def _plain(verb: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[Any, P]
 
 class AsyncTaskHandle(_Face):
     """A task that was handed in; see `TaskHandle`."""
-
-    def __init__(self, behind: TaskHandle, threads: _Threads) -> None:
-        self._behind = behind
-        self._threads = threads
-
-    def __repr__(self) -> str:
-        return f"Async{self._behind!r}"
 
     @property
     def id(self) -> UUID:
@@ -149,13 +146,6 @@ class AsyncRunHandle(AsyncTaskHandle):
 class AsyncProjectHandle(_Face):
     """A project; see `ProjectHandle`."""
 
-    def __init__(self, behind: ProjectHandle, threads: _Threads) -> None:
-        self._behind = behind
-        self._threads = threads
-
-    def __repr__(self) -> str:
-        return f"Async{self._behind!r}"
-
     async def timeline(self) -> Timeline:
         """Return its plan in time."""
         return await self._threads.run(lambda: self._behind.timeline)
@@ -171,10 +161,6 @@ class AsyncProjectHandle(_Face):
 
 class AsyncDocuments(_Face):
     """Documents; see `Documents`."""
-
-    def __init__(self, behind: Documents, threads: _Threads) -> None:
-        self._behind = behind
-        self._threads = threads
 
     async def generate_documentation(
         self, project: Project, doc_type: DocumentationType
@@ -203,8 +189,7 @@ class AsyncClient(_Face):
     """
 
     def __init__(self, token: str | None = None, *, url: str | None = None) -> None:
-        self._behind = Client(token, url=url)
-        self._threads = _Threads()
+        super().__init__(Client(token, url=url), _Threads())
 
     @classmethod
     async def open(cls, token: str | None = None, *, url: str | None = None) -> Self:

@@ -6,13 +6,13 @@ import os
 import socket
 import sys
 import time
-import urllib.request
 from pathlib import Path
 from typing import Any
 
 from benchmarks.field.side import FOLDER, answer, program
 from benchmarks.field.workloads import SLOTS
 from benchmarks.shapes import Graph
+from benchmarks.waiting import wait_for_answer
 
 
 def settle_in() -> int:
@@ -30,20 +30,6 @@ def settle_in() -> int:
         }
     )
     return port
-
-
-def wait_until_healthy(url: str) -> None:
-    """Wait until the server answers; it prints its address before that."""
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            urllib.request.urlopen(url, timeout=5).close()
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
-        else:
-            return
 
 
 def main() -> None:
@@ -73,7 +59,7 @@ def main() -> None:
         return float(whole(graph.seconds, graph.needs))
 
     with program(server, "API reference"):
-        wait_until_healthy(f"{os.environ['PREFECT_API_URL']}/health")
+        wait_for_answer(f"{os.environ['PREFECT_API_URL']}/health")
         answer(run)
 
 

@@ -20,6 +20,7 @@ from urllib.parse import parse_qs, urlsplit
 from benchmarks.field.workloads import WARM_UP, WORKLOADS
 from benchmarks.shapes import Graph
 from benchmarks.sides import Costs, serve
+from benchmarks.waiting import wait_for_words
 
 __all__ = ["BROKER", "DATABASE", "FOLDER", "answer", "plain_broker", "plain_database", "program"]
 
@@ -82,11 +83,7 @@ def program(
             start_new_session=True,
         )
     try:
-        deadline = time.monotonic() + 120
-        while ready not in log.read_text():
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit(f"{command[0]} did not start:\n{log.read_text()[-4000:]}")
-            time.sleep(0.05)
+        wait_for_words(process, log, ready, 120)
         yield log
     finally:
         _end(process)

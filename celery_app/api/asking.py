@@ -30,7 +30,7 @@ from celery_app.security.policy import Decision
 from celery_app.security.policy import request as asked
 from celery_app.stack.profile import is_embedded
 
-__all__ = ["LOCAL", "Asking", "Desks", "admit", "why_a_stranger"]
+__all__ = ["LOCAL", "Asking", "Desks", "admit"]
 
 #: What the requests of this machine's user are counted under.
 LOCAL = "local"
@@ -63,7 +63,7 @@ class Desks:
             return self.of_holder(token.strip())
         if not self._embedded:
             raise _unknown(f"there is no token: {_ADVICE}")
-        if (why := why_a_stranger(request, headers)) is not None:
+        if (why := _why_a_stranger(request, headers)) is not None:
             raise _unknown(f"there is no token, and {why}: {_ADVICE}")
         return LOCAL, self.of_user(celery.guard_of_user().name)
 
@@ -97,9 +97,8 @@ def _first(request: Request) -> dict[str, str]:
     return dict(reversed(request.headers.items()))
 
 
-def why_a_stranger(request: Request, headers: Mapping[str, str] | None = None) -> str | None:
+def _why_a_stranger(request: Request, headers: Mapping[str, str]) -> str | None:
     """Return why a request without a token is not taken for one of this machine's user."""
-    headers = headers or _first(request)
     client = request.client.host if request.client else ""
     if not _is_loopback(client):
         return "the request comes from another machine"

@@ -33,8 +33,6 @@ _PAUSE = 5.0
 #: The most requests that are taken at once; the least seconds in which they may be used.
 _HANDFUL = 10
 _FRESH = 1.0
-#: How many may count at once; the others wait for their turn.
-_CONNECTIONS = 16
 
 
 class Rates:
@@ -52,9 +50,11 @@ class Rates:
         self._said = rate
         self._name = name
         # Another client than kombu's, since that one has no asynchronous face.
-        self._pool = ConnectionPool.from_url(_address(broker_url))
-        # In turn: a pool that lets its users wait serves the newest as soon as those who wait longest.
-        self._turns = asyncio.Semaphore(_CONNECTIONS)
+        self._pool = ConnectionPool.from_url(
+            _address(broker_url), socket_timeout=_PAUSE, socket_connect_timeout=_PAUSE
+        )
+        # One after the other: what one takes is enough for some.
+        self._turn = asyncio.Lock()
         storage = RedisStorage(
             f"async+{broker_url}",
             connection_pool=self._pool,  # type: ignore[arg-type]
@@ -73,27 +73,40 @@ class Rates:
 
     async def count(self, subject: str) -> None:
         """Count a request. Raises `Refusal` (429) with the seconds to wait if there were too many."""
-        left, until = self._left(subject)
-        if left:
-            self._taken[subject] = (left - 1, until)
+        if self._use_one(subject):
             return
-        counter = self._own if time.monotonic() < self._away_until else self._shared
-        try:
-            async with self._turns:
-                taken = await self._take(counter, subject)
-        except (RedisError, OSError) as away:
-            logger.warning("requests are counted by each process for itself: %s", away)
-            self._away_until = time.monotonic() + _PAUSE
-            counter = self._own
-            taken = await self._take(counter, subject)
+        async with self._turn:
+            # Meanwhile another may have taken enough for both, or found that the shared counter is away.
+            taken = self._use_one(subject) or await self._taken_somewhere(subject)
         if not taken:
-            ends = (await counter.get_window_stats(self._item, self._name, subject)).reset_time
+            ends = (
+                await self._counter.get_window_stats(self._item, self._name, subject)
+            ).reset_time
             raise Refusal(
                 429,
                 "TooManyRequests",
                 f"more than {self._said} were asked for: wait, then ask again",
                 {"Retry-After": str(max(1, round(ends - time.time())))},
             )
+
+    @property
+    def _counter(self) -> SlidingWindowCounterRateLimiter:
+        return self._own if time.monotonic() < self._away_until else self._shared
+
+    async def _taken_somewhere(self, subject: str) -> bool:
+        try:
+            return await self._take(self._counter, subject)
+        except (RedisError, OSError) as away:
+            logger.warning("requests are counted by each process for itself: %s", away)
+            self._away_until = time.monotonic() + _PAUSE
+            return await self._take(self._counter, subject)
+
+    def _use_one(self, subject: str) -> bool:
+        """Use one of the requests that are taken already; say whether there was one."""
+        left, until = self._left(subject)
+        if left:
+            self._taken[subject] = (left - 1, until)
+        return left > 0
 
     def _left(self, subject: str) -> tuple[int, float]:
         """Return how many requests are taken and not used, and until when they may be."""
