@@ -11,8 +11,9 @@ itself or a later one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from agents import plan_gate
@@ -42,6 +43,8 @@ class PlanQuestion:
 
     messages: tuple[Message, ...]
     form: Form[list[PlanStep]]
+    begun: Callable[[Any], list[PlanStep]]
+    """Reads the beginning of an answer as `form.read` reads the whole of it."""
     tokens: int
     explain: bool
     """Whether the model is told what was wrong before it tries again."""
@@ -58,16 +61,18 @@ def split_job(job: str, parts: Sequence[str], staff: Staff) -> PlanQuestion:
         action = {"type": "string", "enum": list(ACTIONS)}
         properties[key] = _object({"action": action, "part": {"type": "string", "enum": [part]}})
 
-    def read(data: Any) -> list[PlanStep]:
+    def read(data: Any, *, whole: bool = True) -> list[PlanStep]:
         answer = _dict(data)
-        actions = [str(_dict(answer.get(key)).get("action")) for key in keys]
-        ending = str(answer.get("0")) if len(parts) > 1 else None
+        said = keys if whole else [key for key in keys if key in answer]
+        actions = [str(_dict(answer.get(key)).get("action")) for key in said]
+        ending = str(answer.get("0")) if len(parts) > 1 and whole else None
         plan_gate.check_actions(job, actions, ending)
-        return parts_steps(job, dict(zip(parts, actions, strict=True)), ending, staff)
+        return parts_steps(job, dict(zip(parts, actions, strict=whole)), ending, staff)
 
     return PlanQuestion(
         messages=Prompt.load("plan_parts").fill(job=job, parts="; ".join(parts)),
         form=Form(_object(properties), read),
+        begun=partial(read, whole=False),
         tokens=sum(estimate_tokens(part) + _STEP_TOKENS for part in ("", *parts)),
         explain=False,
     )
@@ -102,9 +107,9 @@ def outline(job: str, staff: Staff) -> PlanQuestion:
     keys = [str(number) for number in range(1, _MOST_STEPS + 1)]
     schema = _object(dict.fromkeys(keys, _TITLE), required=keys[:_FEWEST_STEPS])
 
-    def read(data: Any) -> list[PlanStep]:
+    def read(data: Any, *, whole: bool = True) -> list[PlanStep]:
         titles = [_title(title) for _, title in _in_order(_dict(data))]
-        plan_gate.check_titles(job, titles, longest=_LONGEST_TITLE)
+        plan_gate.check_titles(job, titles, longest=_LONGEST_TITLE, whole=whole)
         plan_gate.check_verbs(titles)
         return [
             PlanStep(
@@ -117,7 +122,13 @@ def outline(job: str, staff: Staff) -> PlanQuestion:
         ]
 
     messages = Prompt.load("plan_outline").fill(job=job)
-    return PlanQuestion(messages, Form(schema, read), _MOST_STEPS * _STEP_TOKENS, explain=False)
+    return PlanQuestion(
+        messages=messages,
+        form=Form(schema, read),
+        begun=partial(read, whole=False),
+        tokens=_MOST_STEPS * _STEP_TOKENS,
+        explain=False,
+    )
 
 
 def keyed(job: str, parts: Sequence[str], staff: Staff) -> PlanQuestion:
@@ -129,10 +140,11 @@ def keyed(job: str, parts: Sequence[str], staff: Staff) -> PlanQuestion:
         required=[str(number) for number in numbers[: 1 if parts else _FEWEST_STEPS]],
     )
 
-    def read(data: Any) -> list[PlanStep]:
+    def read(data: Any, *, whole: bool = True) -> list[PlanStep]:
         entries = [_dict(entry) for _, entry in _in_order(_dict(data))]
         titles = [_title(entry.get("action")) for entry in entries]
-        plan_gate.check_titles(job, titles, longest=_LONGEST_TITLE, fewest=1 if parts else 3)
+        fewest = 1 if parts else _FEWEST_STEPS
+        plan_gate.check_titles(job, titles, longest=_LONGEST_TITLE, fewest=fewest, whole=whole)
         steps = [
             PlanStep(
                 title=title,
@@ -143,12 +155,18 @@ def keyed(job: str, parts: Sequence[str], staff: Staff) -> PlanQuestion:
             )
             for title, entry in zip(titles, entries, strict=True)
         ]
-        plan_gate.check_use(steps, parts, staff.names)
+        plan_gate.check_use(steps, parts, staff.names, whole=whole)
         return steps
 
     told = f"\nParts: {'; '.join(parts)}" if parts else ""
     messages = Prompt.load("plan_keyed").fill(job=job, parts=told, agents=", ".join(staff.names))
-    return PlanQuestion(messages, Form(schema, read), most * 2 * _STEP_TOKENS, explain=True)
+    return PlanQuestion(
+        messages=messages,
+        form=Form(schema, read),
+        begun=partial(read, whole=False),
+        tokens=most * 2 * _STEP_TOKENS,
+        explain=True,
+    )
 
 
 def job_of(job: str) -> str:

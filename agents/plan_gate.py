@@ -37,9 +37,14 @@ def check_actions(job: str, actions: Sequence[str], ending: str | None) -> None:
         raise ValueError(f"the job ends with {', '.join(endings)}")
 
 
-def check_titles(job: str, titles: Sequence[str], *, longest: int, fewest: int = 3) -> None:
-    """Refuse too few steps, repetition, echoes of the job, cut words, and what is beside the point."""
-    if len(titles) < fewest:
+def check_titles(
+    job: str, titles: Sequence[str], *, longest: int, fewest: int = 3, whole: bool = True
+) -> None:
+    """Refuse too few steps, repetition, echoes of the job, cut words, and what is beside the point.
+
+    Of a plan that is not `whole` yet, no step is taken to be the last one.
+    """
+    if whole and len(titles) < fewest:
         raise ValueError(f"it has {len(titles)} steps, and at least {fewest} are needed")
     wanted = content_words(job)
     known: list[set[str]] = []
@@ -50,7 +55,8 @@ def check_titles(job: str, titles: Sequence[str], *, longest: int, fewest: int =
         if len(title) >= longest:
             raise ValueError(f"step {number} is too long; use less than {longest} letters")
         # The last step may well be the job itself, once everything else is there.
-        if number < len(titles) and _alike(words, wanted) and len(words) >= len(wanted):
+        is_last = whole and number == len(titles)
+        if not is_last and _alike(words, wanted) and len(words) >= len(wanted):
             raise ValueError(f"step {number} only repeats the job")
         if any(_alike(words, earlier) for earlier in known):
             raise ValueError(f"step {number} {title!r} repeats an earlier step")
@@ -67,12 +73,21 @@ def check_verbs(titles: Sequence[str]) -> None:
             raise ValueError(f"step {number} {title!r} does not begin with a verb")
 
 
-def check_use(steps: Sequence[PlanStep], parts: Collection[str], agents: Collection[str]) -> None:
-    """Refuse agents and parts that are not there, parts that nobody reads, and idle steps."""
+def check_use(
+    steps: Sequence[PlanStep],
+    parts: Collection[str],
+    agents: Collection[str],
+    *,
+    whole: bool = True,
+) -> None:
+    """Refuse agents and parts that are not there, parts that nobody reads, and idle steps.
+
+    While a plan is not `whole` yet, any part may still be read.
+    """
     read = {name for step in steps for name in step.input_names}
     if strange := read - set(parts):
         raise ValueError(f"there is no part {min(strange)!r}")
-    if unread := [part for part in parts if part not in read]:
+    if whole and (unread := [part for part in parts if part not in read]):
         raise ValueError(f"no step reads the part {unread[0]!r}")
     for number, step in enumerate(steps, start=1):
         if step.agent not in agents:

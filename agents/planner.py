@@ -25,6 +25,7 @@ from agents.errors import ContextOverflow, ReplyTruncated, UnreadableAnswer
 from agents.fallback import fallback_steps
 from agents.meter import Meter
 from agents.model import ChatModel, ChatRequest
+from agents.overheard import Overheard
 from agents.parts import divide
 from agents.plan_forms import PlanQuestion, keyed, outline, split_job
 from agents.profile import AgentProfile
@@ -55,17 +56,23 @@ class PlannerAgent(Agent):
         roster: Sequence[AgentProfile],
         model: ChatModel,
         on_text: Callable[[str], None] | None = None,
+        on_begun: Callable[[Plan], None] | None = None,
         cancel: threading.Event | None = None,
     ) -> Plan:
         """Return a checked plan for the job.
 
-        Its steps name parts of the task's inputs; `subtasks` turns them into tasks. Raises
-        `AgentError` only where no model answers; an answer that is of no use makes a fallback plan.
+        Its steps name parts of the task's inputs; `subtasks` turns them into tasks. `on_begun` is
+        given the beginning of the plan each time the model has said another step of it, which the plan
+        that is returned need not have: that one may be another try. Raises `AgentError` only where no
+        model answers; an answer that is of no use makes a fallback plan.
         """
         parts = [part.name for part in self.parts(task)]
         staff = Staff(roster)
+        question = self._question(task.description, parts, staff)
+        if on_begun is not None:
+            model = self._overheard(model, question, task, on_begun)
         meter = Meter(model, on_text, cancel)
-        steps, source = self._steps(task, parts, staff, meter)
+        steps, source = self._steps(task, parts, staff, question, meter)
         plan = Plan(
             job=task.description,
             steps=steps,
@@ -155,10 +162,26 @@ class PlannerAgent(Agent):
             )
         return found
 
+    def _overheard(
+        self,
+        model: ChatModel,
+        question: PlanQuestion,
+        task: Task,
+        on_begun: Callable[[Plan], None],
+    ) -> ChatModel:
+        def tell(steps: list[PlanStep]) -> None:
+            on_begun(Plan(job=task.description, steps=steps, source="model", tries=0))
+
+        return Overheard(model, question.begun, tell)
+
     def _steps(
-        self, task: Task, parts: Sequence[str], staff: Staff, model: ChatModel
+        self,
+        task: Task,
+        parts: Sequence[str],
+        staff: Staff,
+        question: PlanQuestion,
+        model: ChatModel,
     ) -> tuple[list[PlanStep], Literal["model", "fallback"]]:
-        question = self._question(task.description, parts, staff)
         tokens = max(question.tokens, self.profile.options.num_predict)
         options = replace(
             self.profile.options, num_predict=tokens, seed=task.id.int % 2**31, temperature=0.0

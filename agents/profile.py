@@ -65,6 +65,13 @@ class AgentProfile(BaseModel):
         "keyed",
         description="What a planner asks of its model: `outline` for those below 0.5 billion.",
     )
+    speculative: bool = Field(
+        False,
+        description=(
+            "Whether the steps of a planner's plan begin while the rest of it is still being said. "
+            "What is not in the plan in the end was done for nothing, and is stopped."
+        ),
+    )
     tools: tuple[ToolName, ...] = Field(
         (), description="What it may use, where its task allows that too; by default nothing."
     )

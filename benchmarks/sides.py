@@ -10,11 +10,23 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
-__all__ = ["Costs", "Side", "SideEnded", "compare", "serve"]
+__all__ = ["Compared", "Costs", "Side", "SideEnded", "compare", "serve"]
 
 Costs = tuple[float, ...]
 """What one round took, in units that the benchmark chooses."""
+
+
+class Compared(NamedTuple):
+    """What a task costs on each of two sides (medians of all rounds), and what the first takes more.
+
+    `more` is the median of the rounds' own ratios, less 1: what slows one round slows both of its halves.
+    """
+
+    first: Costs
+    second: Costs
+    more: Costs
 
 
 class SideEnded(Exception):
@@ -84,19 +96,24 @@ def compare(
     *,
     tasks: int,
     rounds: int,
-) -> Iterable[tuple[str, dict[str, Costs]]]:
-    """Yield for each kind of work the medians of each side, of one task."""
+) -> Iterable[tuple[str, Compared]]:
+    """Yield for each kind of work how two sides compare; who goes first changes from round to round."""
     command = [sys.executable, "-m", module, "--serve", "--tasks", str(tasks)]
-    started = {name: Side(command, environment) for name, environment in sides.items()}
+    first, second = (Side(command, environment) for environment in sides.values())
     for kind in kinds:
-        costs: dict[str, list[Costs]] = {name: [] for name in started}
-        for _ in range(rounds):
-            for name, side in started.items():
-                costs[name].append(side.ask(kind))
-        yield kind, {name: _medians(each, tasks) for name, each in costs.items()}
-    for side in started.values():
+        costs: list[tuple[Costs, Costs]] = []
+        for number in range(rounds):
+            if number % 2:
+                late = second.ask(kind)
+                costs.append((first.ask(kind), late))
+            else:
+                costs.append((first.ask(kind), second.ask(kind)))
+        ratios = [tuple(a / b - 1 for a, b in zip(*each, strict=True)) for each in costs]
+        medians = (_medians(side, tasks) for side in zip(*costs, strict=True))
+        yield kind, Compared(*medians, more=_medians(ratios))
+    for side in (first, second):
         side.end()
 
 
-def _medians(costs: list[Costs], tasks: int) -> Costs:
-    return tuple(statistics.median(values) / tasks for values in zip(*costs, strict=True))
+def _medians(costs: Iterable[Costs], of: int = 1) -> Costs:
+    return tuple(statistics.median(values) / of for values in zip(*costs, strict=True))

@@ -16,6 +16,7 @@ import hmac
 import re
 from collections.abc import Mapping
 from functools import cached_property
+from json import JSONEncoder
 from typing import Any
 
 from celery.app.amqp import AMQP
@@ -23,7 +24,6 @@ from celery.app.events import Events
 from celery.events.dispatcher import EventDispatcher
 from celery.worker.request import Request
 from kombu.serialization import register
-from kombu.utils.json import dumps
 
 from celery_app.errors import Unsealed
 from celery_app.redaction import redacted_values
@@ -40,6 +40,8 @@ _BOUND = (
     "id", "task", "root_id", "parent_id", "group", "group_index", "retries", "eta", "expires",
     "timelimit", "ignore_result", "ai_agent",
 )  # fmt: skip
+#: Writes headers the same way before they are sent and when they have come.
+_in_order = JSONEncoder(sort_keys=True, default=str).encode
 #: Where the id and the digest travel: beside what Celery embeds in a body.
 _STAMP = "sealed_for"
 
@@ -78,7 +80,7 @@ def check(message: Any, vault: Vault) -> None:
 
 def _digest(headers: Mapping[str, Any]) -> str:
     bound = {name: headers[name] for name in _BOUND if headers.get(name) is not None}
-    return hashlib.sha256(dumps(bound, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(_in_order(bound).encode()).hexdigest()
 
 
 class ClosedMessages(AMQP):

@@ -1,11 +1,13 @@
 """`Plan`: how a planner breaks a job into steps, and what becomes of the steps.
 
 Invariant: the same plan for the same parent gives the same subtasks, ids included, so that making
-them again after a crash makes nothing new. A step never gets more than its parent has.
+them again after a crash makes nothing new; and so does its beginning, since the id of a step follows
+from what it says and what it needs. A step never gets more than its parent has.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -143,7 +145,9 @@ class Plan(BaseModel):
         `InvalidPlan` when a step needs a later step or an input that the parent does not have.
         """
         graph = self.graph()
-        ids = {number: uuid5(parent.id, f"{self.version}:{number}") for number in graph}
+        ids: dict[int, UUID] = {}
+        for number, step in enumerate(self.steps, start=1):
+            ids[number] = self._id(number, step, parent, [str(ids[need]) for need in step.needs])
         texts = {item.name: item for item in parent.inputs}
         tasks = {
             number: self._task(number, parent, ids, graph.dependencies(number), texts)
@@ -152,6 +156,10 @@ class Plan(BaseModel):
         if len(graph.sinks) == 1:
             tasks[graph.sinks[0]].output = parent.output
         return list(tasks.values())
+
+    def _id(self, number: int, step: PlanStep, parent: Task, needs: list[str]) -> UUID:
+        said = step.model_dump(mode="json", exclude={"needs"})
+        return uuid5(parent.id, json.dumps([self.version, number, said, needs], sort_keys=True))
 
     def _task(
         self,

@@ -8,8 +8,8 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import astuple
+from collections.abc import Iterable
+from dataclasses import astuple, replace
 from typing import Any
 
 from sqlalchemy import Connection, text
@@ -19,7 +19,7 @@ from celery_app.postgres.connection import Database, insert_rows
 from celery_app.security.vault import Vault
 from celery_app.store.execution import Released, released
 from celery_app.store.new_runs import copy_outcomes, insert_runs
-from celery_app.store.records import Claim, NewEdge, NewGraph, NewTask
+from celery_app.store.records import Claim, NewGraph, NewTask
 from workflows.state import TaskState
 
 _TASK_COLUMNS = (
@@ -50,6 +50,32 @@ class GraphStore:
             lambda connection: insert_graph(connection, graph, self._vault)
         )
 
+    def begin(self, claim: Claim, graph: NewGraph) -> Released:
+        """Write the first subtasks of a task whose plan is still being made; they may start at once.
+
+        Args:
+            claim: The task, which goes on.
+            graph: They, some of which may be there already. Edges into the task are left for `expand`.
+
+        Raises:
+            LeaseLost: Somebody else owns the task; nothing was written.
+        """
+        inside = replace(graph, edges=[edge for edge in graph.edges if edge.body != claim.id])
+
+        def work(connection: Connection) -> Released:
+            ours = connection.execute(
+                text(
+                    "SELECT 1 FROM task WHERE id = :id AND fence = :fence AND state = 'running' "
+                    "FOR NO KEY UPDATE"
+                ),
+                {"id": claim.id, "fence": claim.fence},
+            ).first()
+            if ours is None:
+                raise LeaseLost(f"task {claim.id} is no longer ours to plan; nothing was written")
+            return insert_graph(connection, inside, self._vault, begun=True)
+
+        return self.database.transaction(work)
+
     def expand(
         self,
         claim: Claim,
@@ -65,7 +91,7 @@ class GraphStore:
             claim: The task.
             graph: Its subtasks.
             phase: What the task does next, once the edges into it are met.
-            plan: The plan that they were made of, to be kept.
+            plan: The plan that they were made of, to be kept. What had begun and is not in it stops.
             spec: What the task is from now on; by default what it was.
 
         Raises:
@@ -100,10 +126,12 @@ class GraphStore:
             ).first()
             if changed is None:
                 raise LeaseLost(f"task {claim.id} is no longer ours to expand; nothing was written")
-            if plan is not None:
-                _insert_plan(connection, claim.id, plan, self._vault)
             _note(connection, [(claim.id, claim.root_id, "expanded")])
-            return insert_graph(connection, graph, self._vault)
+            if plan is None:
+                return insert_graph(connection, graph, self._vault)
+            _insert_plan(connection, claim.id, plan, self._vault)
+            free = _drop_strays(connection, claim.id, graph)
+            return insert_graph(connection, graph, self._vault, begun=True, free=free)
 
         return self.database.transaction(work)
 
@@ -151,8 +179,23 @@ class GraphStore:
         return released(self.database.rows("SELECT * FROM retry_task(:id)", id=task_id))
 
 
-def insert_graph(connection: Connection, graph: NewGraph, vault: Vault) -> Released:
-    """Write a graph; return what is to be published once that is committed."""
+def insert_graph(
+    connection: Connection,
+    graph: NewGraph,
+    vault: Vault,
+    *,
+    begun: bool = False,
+    free: Iterable[str] = (),
+) -> Released:
+    """Write a graph; return what is to be published once that is committed.
+
+    Args:
+        connection: Of a transaction.
+        graph: The graph.
+        vault: Seals its payloads.
+        begun: Whether some of its tasks may be there already, in any state.
+        free: Queues that have room, besides those of its tasks.
+    """
     tasks, edges = graph.tasks, graph.edges
     if not tasks:
         return {}
@@ -169,8 +212,8 @@ def insert_graph(connection: Connection, graph: NewGraph, vault: Vault) -> Relea
     if edges:
         rows = [(edge.task, edge.body, edge.position, edge.need) for edge in edges]
         insert_rows(connection, "edge", _EDGE_COLUMNS, rows, "DO NOTHING")
-    _settle_what_is_over(connection, tasks, edges)
     ids = [task.id for task in tasks]
+    _settle_what_is_over(connection, {edge.task for edge in edges} - (set() if begun else set(ids)))
     if expanded := [task.id for task in tasks if task.state == TaskState.EXPANDED]:
         connection.execute(
             text(
@@ -191,7 +234,7 @@ def insert_graph(connection: Connection, graph: NewGraph, vault: Vault) -> Relea
         ),
         {"ids": ids},
     )
-    return _release(connection, {task.queue for task in tasks})
+    return _release(connection, {task.queue for task in tasks} | set(free))
 
 
 def _release(connection: Connection, queues: Iterable[str]) -> Released:
@@ -236,17 +279,22 @@ def _describe_limits(connection: Connection, graph: NewGraph) -> None:
         insert_rows(connection, "budget", ("id", "tokens", "calls", "seconds"), rows, "DO NOTHING")
 
 
-def _settle_what_is_over(
-    connection: Connection, tasks: Sequence[NewTask], edges: Sequence[NewEdge]
-) -> None:
-    """Count edges that come from tasks that had ended before this graph was written."""
-    fresh = {task.id for task in tasks}
-    outside = sorted({edge.task for edge in edges} - fresh)
-    if not outside:
+def _drop_strays(connection: Connection, parent_id: str, graph: NewGraph) -> list[str]:
+    """Stop the subtasks that are not in the graph; return the queues that have room because of it."""
+    rows = connection.execute(
+        text("SELECT drop_steps(:parent, :plan) AS queue"),
+        {"parent": parent_id, "plan": [task.id for task in graph.tasks]},
+    )
+    return [row.queue for row in rows]
+
+
+def _settle_what_is_over(connection: Connection, sources: set[str]) -> None:
+    """Count edges that come from tasks that had ended before the edges were written."""
+    if not sources:
         return
     rows = connection.execute(
         text("SELECT id, state FROM task WHERE id = ANY (:ids) ORDER BY id FOR NO KEY UPDATE"),
-        {"ids": outside},
+        {"ids": sorted(sources)},
     )
     ended: dict[str, list[str]] = {}
     for row in rows:

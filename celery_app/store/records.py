@@ -14,6 +14,8 @@ from workflows.state import TaskState
 from workflows.task import SecurityLevel
 from workflows.workflow import Workflow
 
+#: Why a step is no part of its parent: it had begun, and then the plan was another one.
+UNPLANNED = "unplanned"
 #: Priority names by Redis level, as stored.
 PRIORITY_NAMES = {0: "critical", 3: "high", 6: "normal", 9: "low"}
 
@@ -273,6 +275,7 @@ def skipped_for(why: str | None, cause: str | None) -> str:
     known = {
         "condition": "its condition did not hold",
         "unused": "what it stands in for did not fail",
+        UNPLANNED: "it began while the plan was being made, and the plan does not have it",
         "failure": "something before it failed",
     }
     return known.get(why or "", f"task {cause} did not succeed")

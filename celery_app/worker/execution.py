@@ -54,11 +54,13 @@ class Execution:
 
     Attributes:
         lease: Its lease; `lease.ended` is set when it must stop.
+        publish: Sends what was released while it goes on.
         tokens: (prompt, generated) tokens that it has used, to be kept with the outcome.
         delegated: What the body released itself instead of finishing (an expanded plan).
     """
 
     lease: Lease
+    publish: Callable[[Released], None]
     tokens: tuple[int, int] = (0, 0)
     delegated: Released | None = field(default=None)
 
@@ -126,7 +128,7 @@ class Executor:
         with self._keeper.hold(claim, since) as lease:
             if claim.backlog is not None:
                 self._supply(claim.backlog)
-            execution = Execution(lease)
+            execution = Execution(lease, self._queue.publish)
             token = _current.set(execution)
             try:
                 with self._ceiling_for(claim):

@@ -6,6 +6,7 @@ task by subtasks), ``task.collect`` (the subtasks' results become their parent's
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from celery import shared_task
@@ -14,17 +15,20 @@ from agents.answers import paths_told_to
 from agents.model import Usage
 from celery_app.celery import agent_manager, choose_agent, database, graphs, store
 from celery_app.crash_points import crash_point
-from celery_app.errors import TaskFailed
+from celery_app.errors import ServiceUnavailable, TaskFailed
 from celery_app.store.journal import JournalStore
-from celery_app.store.records import Claim, TaskRecord
+from celery_app.store.records import UNPLANNED, Claim, NewGraph, TaskRecord
 from celery_app.worker.binding import chat_model, limits
 from celery_app.worker.blueprint import draw_subtasks
 from celery_app.worker.execution import Execution, this_execution
 from celery_app.worker.journal import JournalledModel
 from celery_app.worker.permissions import allowed_agents, require_run
 from celery_app.worker.tools import text_of, title_of, toolbox_of
+from workflows.plan import Plan
 from workflows.state import TaskState
 from workflows.task import Task, TaskInput
+
+logger = logging.getLogger(__name__)
 
 
 def _task(claim: Claim) -> Task:
@@ -71,7 +75,9 @@ def plan(**_: Any) -> None:
     """Let the planner break the task up; its subtasks take its place until they are collected.
 
     The plan, the subtasks and their edges are one fenced transaction; their ids follow from the
-    task and the plan, so a repetition makes the same ones.
+    task and the plan, so a repetition makes the same ones. A speculative planner's subtasks are written
+    before that, each as soon as it has been said, unless the last one has to give a certain output:
+    which one that is shows at the end.
     """
     execution = this_execution()
     claim = execution.claim
@@ -79,16 +85,26 @@ def plan(**_: Any) -> None:
     planner = agent_manager().planner
     require_run(task, planner.profile.name)
     model = _model(execution)
+
+    def drawn(plan: Plan) -> NewGraph:
+        return draw_subtasks(claim, planner.subtasks(plan, task), choose_agent, limits())
+
+    def begin(plan: Plan) -> None:
+        try:
+            execution.publish(graphs.begin(claim, drawn(plan)))
+        except ServiceUnavailable:
+            logger.info("the first steps of task %s wait for the whole plan", claim.id)
+
     with paths_told_to(model.judged):
         made = planner.plan_task_breakdown(
             task,
             roster=allowed_agents(task, claim.root_id, agent_manager().profiles),
             model=model,
+            on_begun=begin if planner.profile.speculative and task.output is None else None,
             cancel=execution.lease.ended,
         )
-    drawn = draw_subtasks(claim, planner.subtasks(made, task), choose_agent, limits())
     execution.delegated = graphs.expand(
-        claim, drawn, phase="task.collect", plan=made.model_dump(mode="json")
+        claim, drawn(made), phase="task.collect", plan=made.model_dump(mode="json")
     )
     crash_point("after-expand")
 
@@ -105,6 +121,7 @@ def collect(**_: Any) -> Any:
     made = store.plan_of(parent.id)
     children = store.children(parent.id)
     execution.tokens = _tokens_to_add(parent, made, children)
+    children = [child for child in children if child.skipped_for != UNPLANNED]
     _refuse_failures(children)
     if made is not None:
         return _last_word(children)
