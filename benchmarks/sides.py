@@ -109,8 +109,8 @@ def compare(
             else:
                 costs.append((first.ask(kind), second.ask(kind)))
         ratios = [tuple(a / b - 1 for a, b in zip(*each, strict=True)) for each in costs]
-        medians = (_medians(side, tasks) for side in zip(*costs, strict=True))
-        yield kind, Compared(*medians, more=_medians(ratios))
+        ours, theirs = zip(*costs, strict=True)
+        yield kind, Compared(_medians(ours, tasks), _medians(theirs, tasks), _medians(ratios))
     for side in (first, second):
         side.end()
 

@@ -22,6 +22,16 @@ JOB = "Summarise the parts of this document and bring them together"
 DOCUMENT = TaskInput(name="a.md", text="# Title\n\n## Cats\nCats sleep.\n\n## Dogs\nDogs bark.\n")
 ROSTER = AgentManager().profiles
 GUIDE = "Write a guide to the harbour"
+ON_PARTS: dict[str, dict[str, Any]] = {
+    "1": {"action": "Summarise the part on cats", "agent": "researcher", "inputs": ["Cats"]},
+    "2": {
+        "action": "Describe the dogs of the document",
+        "agent": "researcher",
+        "inputs": ["Dogs"],
+        "needs": [],
+    },
+    "3": {"action": "Bring both together", "agent": "writer", "inputs": [], "needs": [1, 2]},
+}
 OUTLINE = {
     "1": "Collect facts about the harbour",
     "2": "Choose topics for the guide",
@@ -60,6 +70,55 @@ def test_one_step_a_part_and_one_for_all() -> None:
         ("Bring together", "writer", [1, 2], []),
     ]
     assert made.steps[0].description == f"Summarise “Cats”. The whole job: {JOB}."
+
+
+def begun(job: str, *answers: str, form: str = "outline", inputs: bool = True) -> list[Plan]:
+    """What is told of a plan while it is made; the script says an answer line by line."""
+    told: list[Plan] = []
+    task = Task(id=UUID(int=1), description=job, inputs=[DOCUMENT] if inputs else [])
+    made = planner(form).plan_task_breakdown(
+        task, roster=ROSTER, model=ScriptedModel(*answers), on_begun=told.append
+    )
+    if made.source == "model" and len(answers) == 1:
+        assert all(each.steps == made.steps[: len(each.steps)] for each in told)
+    return told
+
+
+def lines(answer: str) -> str:
+    return json.dumps(json.loads(answer), indent=1)
+
+
+def test_each_step_is_told_when_the_next_one_begins() -> None:
+    assert [len(each.steps) for each in begun(JOB, lines(answer()))] == [1]
+    told = begun(GUIDE, lines(json.dumps(OUTLINE)), inputs=False)
+    assert [len(each.steps) for each in told] == [1, 2]
+
+
+def test_whole_steps_are_told_too() -> None:
+    told = begun(JOB, lines(json.dumps(ON_PARTS)), form="keyed")
+    assert [len(each.steps) for each in told] == [1, 2]
+    assert told[0].steps[0].agent == "researcher"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        json.dumps(ON_PARTS | {"1": ON_PARTS["1"] | {"agent": "nobody"}}, indent=1),
+        json.dumps(ON_PARTS | {"1": ON_PARTS["1"] | {"inputs": ["Birds"]}}, indent=1),
+        json.dumps(ON_PARTS | {"1": ON_PARTS["1"] | {"action": JOB}}, indent=1),
+        json.dumps([ON_PARTS], indent=1),
+        "Here is the plan:\n" + json.dumps(ON_PARTS, indent=1),
+        "I cannot say {",
+    ],
+)
+def test_what_is_no_beginning_of_a_plan_is_not_told(answer: str) -> None:
+    assert begun(JOB, answer, *["none"] * 3, form="keyed") == []
+
+
+def test_a_beginning_that_is_refused_later_was_told() -> None:
+    idle = {str(number): ON_PARTS["1"] for number in (1, 2)}
+    told = begun(JOB, json.dumps(idle, indent=1), lines(json.dumps(ON_PARTS)), form="keyed")
+    assert [len(each.steps) for each in told] == [1, 1, 2]
 
 
 def test_the_model_decides() -> None:

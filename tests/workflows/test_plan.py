@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from uuid import UUID, uuid5
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -65,9 +65,30 @@ def test_the_same_plan_gives_the_same_subtasks(given_plan: Plan) -> None:
     again = Plan.model_validate_json(given_plan.model_dump_json())
 
     assert again.tasks(PARENT) == given_plan.tasks(PARENT)
-    assert [task.id for task in given_plan.tasks(PARENT)] == [
-        uuid5(PARENT.id, f"{given_plan.version}:{number}") for number in given_plan.graph()
-    ]
+
+
+@given(sound_plans(), st.integers(1, MAX_STEPS))
+def test_the_beginning_of_a_plan_gives_the_same_subtasks(given_plan: Plan, steps: int) -> None:
+    begun = given_plan.model_copy(update={"steps": given_plan.steps[:steps]})
+
+    assert begun.tasks(PARENT) == given_plan.tasks(PARENT)[:steps]
+
+
+@given(sound_plans(), st.integers(0, MAX_STEPS - 1))
+def test_what_says_or_needs_something_else_is_another_subtask(given_plan: Plan, at: int) -> None:
+    at %= len(given_plan.steps)
+    other = given_plan.steps[at].model_copy(update={"description": "Do something else"})
+    steps = [other if number == at else step for number, step in enumerate(given_plan.steps)]
+    needing = {at + 1}
+    for number, one in enumerate(given_plan.steps, start=1):
+        needing |= {number} if needing.intersection(one.needs) else set()
+
+    before, after = (
+        [task.id for task in each.tasks(PARENT)]
+        for each in (given_plan, plan(*steps, version=given_plan.version))
+    )
+    changed = {number for number, id_ in enumerate(before, start=1) if id_ not in after}
+    assert changed == needing
 
 
 def test_another_version_or_parent_gives_other_ids() -> None:
