@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,13 +64,18 @@ def system() -> Iterator[Client]:
 
 
 @contextmanager
-def worker() -> Iterator[subprocess.Popen[bytes]]:
-    """Run an ordinary worker."""
+def worker(environment: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """Run an ordinary worker, with these variables beside those of this process."""
     command = [sys.executable, "-m", "celery", "-A", "celery_app", "worker", "-P", "threads"]
     command += ["-c", str(SLOTS), "-n", f"{uuid4().hex[:6]}@bench", "--loglevel", "INFO"]
     with tempfile.NamedTemporaryFile("w+") as log:
         process = subprocess.Popen(
-            command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            cwd=ROOT,
+            env={**os.environ, **(environment or {})},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
         try:
             wait_for_words(process, Path(log.name), " ready.")

@@ -2,10 +2,11 @@
 
     python -m benchmarks.plans [--model scripted|embedded] [--rounds 3]
 
-Each round has a job planned and done, and then does the steps of its plan again: as the graph that they
-are, and one after the other, as an agent does them that calls one tool at a time. The scripted model
-speaks as fast as a hosted one; it plans a step for each of eight parts and one that joins them. The
-figures are kept in build/bench/plans-MODEL.json.
+Two workers take turns: one begins a step when the plan is whole, the other one (`speculative`) as soon as
+the model has said it. Each round has a job planned and done, and then does the steps of its plan again: as
+the graph that they are, and one after the other, as an agent does them that calls one tool at a time. The
+scripted model speaks as fast as a hosted one; it plans a step for each of eight parts and one that joins
+them. The figures are kept in build/bench/plans-MODEL.json.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ import re
 import statistics
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import click
+import yaml
 from rich.console import Console
 from rich.table import Table
 
@@ -45,6 +48,7 @@ TITLES = {
     "castle": "Review the castle",
     "museum": "Explore the museum",
 }
+WAYS = {"whole plan first": False, "steps begin at once": True}
 JOBS = {
     "scripted": f"Describe these parts of the town in one guide: {', '.join(TITLES)}",
     "embedded": "Summarise the parts of this document and bring them together",
@@ -104,23 +108,26 @@ def _line(data: Mapping[str, Any]) -> bytes:
 
 
 @contextmanager
-def scripted() -> Iterator[tuple[Client, Paced | None]]:
-    """Start servers and a worker whose model is the scripted one."""
+def asked(model: str) -> Iterator[tuple[dict[str, str], Paced | None]]:
+    """Start the model; give what a worker must know of it."""
+    if model == "embedded":
+        yield {}, None
+        return
     paced = Paced()
-    with (
-        StandIn(paced, [streaming.MODEL], ("completion",)) as server,
-        streaming.worker(server.address, 2 * len(TITLES)),
-    ):
-        from celery_app.client import Client
-
-        yield Client(), paced
+    with StandIn(paced, [streaming.MODEL], ("completion",)) as server:
+        ollama = "AI_AGENT__COMPONENTS__OLLAMA__"
+        hosts = {f"{ollama}HOSTS": f"[{server.address}]", f"{ollama}SLOTS": str(2 * len(TITLES))}
+        yield hosts, paced
 
 
-@contextmanager
-def embedded() -> Iterator[tuple[Client, Paced | None]]:
-    """Start servers and a worker whose model is the embedded one."""
-    with graphs.system() as client, graphs.worker():
-        yield client, None
+def roster(model: str, folder: Path, *, speculative: bool) -> Path:
+    """Write who works: the usual agents of the model, with such a planner."""
+    usual = Path("agents/roster.yaml").read_text(encoding="utf-8")
+    entries = yaml.safe_load(streaming.ROSTER if model == "scripted" else usual)
+    entries["agents"]["planner"]["speculative"] = speculative
+    path = folder / f"{speculative}.yaml"
+    path.write_text(yaml.safe_dump(entries), encoding="utf-8")
+    return path
 
 
 def planned(client: Client, paced: Paced | None) -> tuple[str, dict[str, float]]:
@@ -164,18 +171,35 @@ def again(client: Client, root: str, *, one_by_one: bool) -> float:
     return time.perf_counter() - begun
 
 
-def measure(client: Client, paced: Paced | None, rounds: int) -> list[dict[str, float]]:
+def measure(
+    client: Client, paced: Paced | None, rounds: int, *, and_again: bool
+) -> list[dict[str, float]]:
     """Return what each round took, by name."""
     found = []
     # The worker and its model are there before the clock runs.
     client.submit("Say hello", plan=False).result(timeout=120)
     for number in range(rounds):
         root, at = planned(client, paced)
+        found.append(at)
+        if not and_again:
+            continue
         for one_by_one in (True, False) if number % 2 else (False, True):
             name = "steps one after the other" if one_by_one else "steps as a graph"
             at[name] = again(client, root, one_by_one=one_by_one)
-        found.append(at)
     return found
+
+
+def told(model: str, ways: Mapping[str, list[dict[str, float]]]) -> Table:
+    """Return the medians and the spread of each way as a table."""
+    table = Table("", *ways, title=f"A planned job on the {model} model, seconds")
+    for name in next(iter(ways.values()))[0]:
+        values = [[at[name] for at in found if name in at] for found in ways.values()]
+        cells = (
+            f"{statistics.median(each):.2f} ({min(each):.2f}–{max(each):.2f})" if each else "–"
+            for each in values
+        )
+        table.add_row(name, *cells)
+    return table
 
 
 @click.command(help=__doc__)
@@ -183,19 +207,19 @@ def measure(client: Client, paced: Paced | None, rounds: int) -> list[dict[str, 
 @click.option("--rounds", default=3, show_default=True, help="How often it is done.")
 @click.option("--into", default=FOLDER, type=click.Path(path_type=Path), help="Where to keep it.")
 def main(model: str, rounds: int, into: Path) -> None:
-    with ExitStack() as stack:
-        client, paced = stack.enter_context(scripted() if model == "scripted" else embedded())
-        found = measure(client, paced, rounds)
-    path = keep(f"plans-{model}", {"rounds": found}, into)
-    table = Table(title=f"A planned job on the {model} model, seconds")
-    for column in ("", "median", "least", "most"):
-        table.add_column(column, justify="right" if column else "left")
-    for name in found[0]:
-        values = [at[name] for at in found if name in at]
-        cells = (statistics.median(values), min(values), max(values))
-        table.add_row(name, *(f"{value:.2f}" for value in cells))
-    Console().print(table)
-    click.echo(f"all figures: {path}")
+    ways: dict[str, list[dict[str, float]]] = {}
+    with (
+        graphs.system() as client,
+        asked(model) as (environment, paced),
+        TemporaryDirectory() as temp,
+    ):
+        for way, speculative in WAYS.items():
+            path = roster(model, Path(temp), speculative=speculative)
+            with graphs.worker({**environment, "AI_AGENT__AGENTS_FILE": str(path)}):
+                ways[way] = measure(client, paced, rounds, and_again=not speculative)
+    kept_at = keep(f"plans-{model}", {"ways": ways}, into)
+    Console().print(told(model, ways))
+    click.echo(f"all figures: {kept_at}")
 
 
 if __name__ == "__main__":

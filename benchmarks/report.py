@@ -149,19 +149,24 @@ def _plain(seconds: float) -> str:
 
 def plans_section(model: str, found: Kept) -> Iterator[str]:
     """Yield what planning and its graphs take on a model."""
-    rounds: list[dict[str, float]] = found["rounds"]
+    ways: dict[str, list[dict[str, float]]] = found["ways"]
+    first = next(iter(ways.values()))
     yield f"### On {PLANS[model]}\n"
     yield machine_of(found)
-    rows = []
-    for name in rounds[0]:
-        values = [one[name] for one in rounds if name in one]
-        spread = f"{min(values):.2f}–{max(values):.2f}"
-        rows.append([name, f"{statistics.median(values):.2f} s", spread])
-    yield table(["", f"median of {len(rounds)}", "spread"], rows)
+    rows = [[name, *(_spread(name, rounds) for rounds in ways.values())] for name in first[0]]
+    yield table(["", *ways], rows)
+    yield f"Medians of {len(first)} rounds.\n"
     saved = statistics.median(
-        one["steps one after the other"] / one["steps as a graph"] for one in rounds
+        one["steps one after the other"] / one["steps as a graph"] for one in first
     )
     yield f"The graph is {saved:.2f} times as quick as its steps one after the other.\n"
+
+
+def _spread(name: str, rounds: Sequence[Mapping[str, float]]) -> str:
+    values = [one[name] for one in rounds if name in one]
+    if not values:
+        return "–"
+    return f"{statistics.median(values):.2f} s ({min(values):.2f}–{max(values):.2f})"
 
 
 def growth_section(found: Kept, pictures: Path) -> Iterator[str]:
@@ -204,8 +209,9 @@ def document(source: Path, pictures: Path) -> str:
     if any(plans.values()):
         parts.append("## Planned jobs\n")
         parts.append(
-            "When the first subtask of a planned job runs, and what its graph saves beside its steps one "
-            "after the other, as an agent does them that calls one tool at a time.\n"
+            "When the first subtask of a planned job runs: if steps wait for the whole plan, and if they "
+            "begin as soon as they have been said (`speculative`); and what its graph saves beside its "
+            "steps one after the other, as an agent does them that calls one tool at a time.\n"
         )
     for model, found in plans.items():
         if found is not None:
