@@ -77,7 +77,7 @@ def compile_graph(
     signature: Callable[[N], Signature],
     *,
     joins: Collection[N] = (),
-    longest_chain: int = 25,
+    longest_chain: int = 5,
 ) -> Canvas[N]:
     """Compile any acyclic graph into chains and chords, in linear time.
 

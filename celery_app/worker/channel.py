@@ -12,7 +12,8 @@ from __future__ import annotations
 import functools
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from kombu.transport import redis, virtual
@@ -101,6 +102,19 @@ class QoS(redis.QoS):
             # The message has left its queue: to refuse it here would be to lose it.
             logger.warning("message %s runs unsecured: %s", delivery_tag, refused)
             virtual.QoS.append(self, message, delivery_tag)
+
+    @contextmanager
+    def pipe_or_acquire(self, pipe: Any = None, client: Any = None) -> Iterator[Any]:
+        """Give what commands are gathered in.
+
+        They go together, but in no transaction, which would be three more answers to read for each message:
+        whatever a broker that dies in between has of a message, recovery sends it again.
+        """
+        if pipe is not None:
+            yield pipe
+            return
+        with self.channel.conn_or_acquire(client) as client:
+            yield client.pipeline(transaction=False)
 
 
 class Channel(broker.Channel):
