@@ -57,7 +57,7 @@ bench: setup ## this system beside others, turn by turn, as one table (under 15 
 	$(BIN)/python -m benchmarks.field --rounds 2
 
 bench-full: .venv/.bench ## everything that docs/benchmarks.md says, measured and written anew (about two hours)
-	$(BIN)/python -m benchmarks.field --rounds 7
+	$(BIN)/python -m benchmarks.field --full --rounds 7
 	$(BIN)/python -m benchmarks.plans --model scripted --rounds 5
 	$(BIN)/python -m benchmarks.plans --model embedded --rounds 5
 	$(BIN)/python -m benchmarks.growth

@@ -1,6 +1,6 @@
 """This system beside others: same graphs, same servers, turn by turn.
 
-    python -m benchmarks.field [--only PEER]... [--workload NAME]... [--rounds 5] [--small]
+    python -m benchmarks.field [--only PEER]... [--workload NAME]... [--rounds 5] [--full | --small]
 
 Each peer is installed into a scratch environment of its own, and measured in turns with this system and
 with the reference (Celery on Redis, written by hand). The figures are kept in build/bench/field.json.
@@ -21,7 +21,7 @@ from benchmarks.field.environments import SCRATCH, python_of
 from benchmarks.field.figures import table_of
 from benchmarks.field.peers import OURS, PEERS, REFERENCE
 from benchmarks.field.turns import take_turns
-from benchmarks.field.workloads import CORE, SMALL, WORKLOADS
+from benchmarks.field.workloads import CORE, FULL, SMALL, WORKLOADS
 from benchmarks.kept import FOLDER, keep
 from benchmarks.servers import Servers, scratch_servers
 from benchmarks.sides import SideEnded
@@ -34,6 +34,7 @@ _FOLDER = click.Path(path_type=Path)
 @click.option("--only", multiple=True, type=_PEER, help="Whom to measure; by default everybody.")
 @click.option("--workload", multiple=True, type=click.Choice(list(WORKLOADS)), help="What to run.")
 @click.option("--rounds", default=5, show_default=True, help="Turns of each side.")
+@click.option("--full", is_flag=True, help="A fan-out of 1000 as well.")
 @click.option("--small", is_flag=True, help="Small graphs, to see that everything works.")
 @click.option("--scratch", default=SCRATCH, type=_FOLDER, help="Where peers are installed.")
 @click.option("--into", default=FOLDER, type=_FOLDER, help="Where the figures are kept.")
@@ -41,11 +42,12 @@ def main(
     only: tuple[str, ...],
     workload: tuple[str, ...],
     rounds: int,
+    full: bool,
     small: bool,
     scratch: Path,
     into: Path,
 ) -> None:
-    workloads = workload or (SMALL if small else CORE)
+    workloads = workload or (SMALL if small else FULL if full else CORE)
     others = [one for one in (only or PEERS) if one not in {OURS, REFERENCE}]
     absent = dict(_install(others, scratch))
     parts: list[dict[str, Any]] = []

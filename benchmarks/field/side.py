@@ -33,9 +33,12 @@ FOLDER = Path(os.environ.get("FIELD_FOLDER", "."))
 
 
 def plain_broker() -> str:
-    """Return the broker's URL as redis-py reads it, instead of kombu."""
+    """Return the broker's URL as redis-py reads it, instead of kombu.
+
+    By itself redis-py gives up after five seconds, also on whoever waits for a result.
+    """
     parts = urlsplit(BROKER)
-    return f"unix://{parts.path}?db={parse_qs(parts.query)['virtual_host'][0]}"
+    return f"unix://{parts.path}?db={parse_qs(parts.query)['virtual_host'][0]}&socket_timeout=660"
 
 
 def plain_database() -> str:
