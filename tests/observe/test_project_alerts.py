@@ -24,7 +24,7 @@ from celery_app.orchestrator.project_manager import ProjectManager
 from celery_app.store.alert_look import Alert
 from celery_app.store.project_watch import ProjectWatch
 from tests.leftovers import begin_anew, cancel_leftovers
-from tests.observe.test_alerts import HOOK, NOTIFY, Desk, kinds
+from tests.observe.alert_desk import HOOK, NOTIFY, Desk, kinds
 from tests.projects.conftest import answering, at_work, talking
 from workflows.project import Project, ProjectSpec
 
