@@ -45,7 +45,7 @@ class Faults:
         self._valkey = ValkeyServer(home)
         self._model_url = model_url
         self._worker = WorkerProcess(
-            "-P", "threads", "--without-mingle", "--without-gossip",
+            "-P", "threads", "--without-gossip",
             "-I", "celery_app.testing.work",
         )  # fmt: skip
         self._faults: dict[str, Callable[[], None]] = {

@@ -82,7 +82,8 @@ class WorkerProcess:
         """Start the process, without waiting for it."""
         command = [
             sys.executable, "-m", "celery", "-A", self._app, "worker",
-            "-n", f"{self.name}@%h", "--loglevel", "INFO", *self._args,
+            # Celery waits a second for the greetings of other workers.
+            "-n", f"{self.name}@%h", "--loglevel", "INFO", "--without-mingle", *self._args,
         ]  # fmt: skip
         self.process = subprocess.Popen(
             command,

@@ -40,7 +40,7 @@ def standing_stack() -> Iterator[Path]:
         from celery_app.celery import app, database, prepare
 
         prepare()
-        with WorkerProcess("--without-mingle", "--without-gossip"):
+        with WorkerProcess("--without-gossip"):
             yield home
         app.backend.result_consumer.stop()
         app.close()

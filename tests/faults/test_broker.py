@@ -25,7 +25,7 @@ pytestmark = pytest.mark.chaos
 
 LONG = VISIBILITY_TIMEOUT + 1.5
 #: A worker that does not first look for others, which takes a second.
-QUICK = ("-c", "2", "--without-mingle")
+QUICK = ("-c", "2")
 
 
 def chore(name: str, value: Any, *needed: dict[str, Any]) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def test_a_broker_that_is_away_for_longer_than_the_visibility_timeout(site: Site
 @pytest.mark.faults_long
 def test_tasks_that_end_while_the_broker_is_away(site: Site) -> None:
     tasks = [chore("sleep", 1), chore("sleep", 1.2)]
-    with site.worker("-c", "4", "--without-mingle") as worker:
+    with site.worker("-c", "4") as worker:
         handle = site.submit(tasks)
         for task in tasks:
             site.wait_for(handle, "started", task)

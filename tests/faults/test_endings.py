@@ -39,7 +39,7 @@ def ending_worker(site: Site, pool: str, kind: str, without: str | None) -> Iter
     """A worker that will end, and while it does."""
     environ = dict(site.environ)
     site.environ |= {"AI_AGENT__WORKER__SOFT_SHUTDOWN_TIMEOUT": str(SOFT), **KINDS[kind]}
-    worker = site.worker("-P", pool, "-c", "4", "--without-mingle", without=without)
+    worker = site.worker("-P", pool, "-c", "4", without=without)
     site.environ = environ
     with worker:
         yield worker

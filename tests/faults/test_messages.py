@@ -139,7 +139,7 @@ def test_without_the_claim_cancelled_work_starts(site: Site) -> None:
 def test_a_thousand_at_once_and_a_join(site: Site) -> None:
     tasks = [chore("echo", number) for number in range(1000)]
     tasks.append(chore("echo", "all", *tasks))
-    with site.worker("-c", "8", "--without-mingle"):
+    with site.worker("-c", "8"):
         site.assert_complete(site.submit(tasks), tasks, 60)
 
 

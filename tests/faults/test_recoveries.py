@@ -132,7 +132,7 @@ def test_many_find_each_lost_task_once(site: Site) -> None:
 def test_three_workers_recover_what_a_fourth_one_left(site: Site) -> None:
     tasks = [chore("sleep", 0.3) for _ in range(16)]
     tasks.append(chore("echo", "done", *tasks))
-    with site.worker("-c", "8", "--without-mingle") as doomed:
+    with site.worker("-c", "8") as doomed:
         handle = site.submit(tasks)
         site.wait_for(handle, "started", tasks[0])
         doomed.kill()
