@@ -79,15 +79,20 @@ class Rates:
             # Meanwhile another may have taken enough for both, or found that the shared counter is away.
             taken = self._use_one(subject) or await self._taken_somewhere(subject)
         if not taken:
-            ends = (
-                await self._counter.get_window_stats(self._item, self._name, subject)
-            ).reset_time
             raise Refusal(
                 429,
                 "TooManyRequests",
                 f"more than {self._said} were asked for: wait, then ask again",
-                {"Retry-After": str(max(1, round(ends - time.time())))},
+                {"Retry-After": str(await self._seconds_left(subject))},
             )
+
+    async def _seconds_left(self, subject: str) -> int:
+        """Return the seconds after which it may ask again; of a counter that is away, the least."""
+        try:
+            stats = await self._counter.get_window_stats(self._item, self._name, subject)
+        except (RedisError, OSError):
+            return 1
+        return max(1, round(stats.reset_time - time.time()))
 
     @property
     def _counter(self) -> SlidingWindowCounterRateLimiter:
