@@ -145,9 +145,7 @@ class Plan(BaseModel):
         `InvalidPlan` when a step needs a later step or an input that the parent does not have.
         """
         graph = self.graph()
-        ids: dict[int, UUID] = {}
-        for number, step in enumerate(self.steps, start=1):
-            ids[number] = self._id(number, step, parent, [str(ids[need]) for need in step.needs])
+        ids = self.ids(parent.id)
         texts = {item.name: item for item in parent.inputs}
         tasks = {
             number: self._task(number, parent, ids, graph.dependencies(number), texts)
@@ -157,9 +155,15 @@ class Plan(BaseModel):
             tasks[graph.sinks[0]].output = parent.output
         return list(tasks.values())
 
-    def _id(self, number: int, step: PlanStep, parent: Task, needs: list[str]) -> UUID:
-        said = step.model_dump(mode="json", exclude={"needs"})
-        return uuid5(parent.id, json.dumps([self.version, number, said, needs], sort_keys=True))
+    def ids(self, parent_id: UUID) -> dict[int, UUID]:
+        """Return what the subtasks of a parent are called, by the numbers of their steps."""
+        ids: dict[int, UUID] = {}
+        for number, step in enumerate(self.steps, start=1):
+            said = step.model_dump(mode="json", exclude={"needs"})
+            needs = [str(ids[needed]) for needed in step.needs]
+            told = json.dumps([self.version, number, said, needs], sort_keys=True)
+            ids[number] = uuid5(parent_id, told)
+        return ids
 
     def _task(
         self,

@@ -79,10 +79,8 @@ def names_of(project: Project) -> dict[str, str]:
         if standing.run is None or goal not in plan.goals:
             continue
         found[str(end_of(standing.run, goal))] = goal
-        steps = plan.goals[goal].plan
-        for number in range(1, len(steps.steps) + 1):
-            task = uuid5(_above(standing.run, goal), f"{steps.version}:{number}")
-            found[str(task)] = f"{goal}/{number}"
+        steps = plan.goals[goal].plan.ids(_above(standing.run, goal))
+        found |= {str(task): f"{goal}/{number}" for number, task in steps.items()}
     return found
 
 

@@ -251,15 +251,24 @@ def say(task: str, level: str, message: str) -> None:
     assert logs.flush()
 
 
+#: What no line has room for on a phone.
+LONG = (
+    "celery.app.trace: Task workflow.finish[dd3f7f1c-478a-458d-89f3-cae1b9dcd318] raised unexpected"
+)
+
+
 def fired() -> str:
-    """Return the rule of two alerts that are firing."""
+    """Return the rule of two alerts that are firing; there is a third one, and a silence, of a long name."""
     rule = f"mill-{uuid4().hex[:6]}"
 
     def work(look: AlertLook) -> None:
         look.fire(rule, "warning", Hit("race", "The race has been dry for 2 h.", count=3))
         look.fire(rule, "critical", Hit("axle", "The axle is broken."))
+        look.fire(f"{rule}-of-somebody-else", "info", Hit("celery.worker.consumer.consumer", LONG))
 
     AlertStore(database).look(work)
+    long = f"{rule}-of-somebody-else", "celery.worker.consumer.consumer"
+    AlertStore(database).silence(*long, 3600, "user:somebody-with-a-long-name")
     return rule
 
 

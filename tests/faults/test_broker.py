@@ -156,8 +156,9 @@ def test_delayed_tasks_are_taken_up_again(site: Site) -> None:
             site.replace_data(None)
         assert delayed.get(timeout=15) == "later"
         assert datetime.now(UTC) >= moment
-        assert worker.text().count(f"Task chore.echo[{delayed.id}] succeeded") == 1
-        wait_until(lambda: not site.left())
+        done = f"Task chore.echo[{delayed.id}] succeeded"
+        wait_until(lambda: done in worker.text() and not site.left())
+        assert worker.text().count(done) == 1
 
 
 @pytest.mark.faults_long

@@ -75,7 +75,7 @@ class TestNotifiers:
     def hooked(self, folder: Path, hook: Hook, more: str = "") -> Desk:
         (folder / "secret").write_text("hook-s3cret-1")
         notifier = f'{{TO: {{kind: webhook, url: "{hook.url}"{more}}}}}'
-        return Desk(folder, f"  - {{name: NAME, kind: level, {NOTIFY}}}", notifier)
+        return Desk(folder, f"  - {{name: NAME, kind: level, logger: shop, {NOTIFY}}}", notifier)
 
     def test_a_web_call_is_signed(self, client: Client, tmp_path: Path, hook: Hook) -> None:
         desk = self.hooked(tmp_path, hook, ", password_file: secret")
@@ -141,7 +141,7 @@ class TestNotifiers:
                 f"{{TO: {{kind: email, host: 127.0.0.1, port: {port}, tls: none, "
                 "sender: alerts@example.org, to: [duty@example.org, boss@example.org]}}"
             )
-            desk = Desk(tmp_path, f"  - {{name: NAME, kind: level, {NOTIFY}}}", mail)
+            desk = Desk(tmp_path, f"  - {{name: NAME, kind: level, logger: shop, {NOTIFY}}}", mail)
             desk.say("broken\nSubject: forged")
             desk.look()
             Outbox(OUTBOX, desk.file.notifiers).deliver()
