@@ -252,6 +252,7 @@ def say(task: str, level: str, message: str) -> None:
 
 
 #: What no line has room for on a phone.
+LOGGER = "celery.worker.consumer.consumer"
 LONG = (
     "celery.app.trace: Task workflow.finish[dd3f7f1c-478a-458d-89f3-cae1b9dcd318] raised unexpected"
 )
@@ -260,15 +261,15 @@ LONG = (
 def fired() -> str:
     """Return the rule of two alerts that are firing; there is a third one, and a silence, of a long name."""
     rule = f"mill-{uuid4().hex[:6]}"
+    long = f"the-rule-of-somebody-else-{uuid4().hex[:6]}"
 
     def work(look: AlertLook) -> None:
         look.fire(rule, "warning", Hit("race", "The race has been dry for 2 h.", count=3))
         look.fire(rule, "critical", Hit("axle", "The axle is broken."))
-        look.fire(f"{rule}-of-somebody-else", "info", Hit("celery.worker.consumer.consumer", LONG))
+        look.fire(long, "info", Hit(LOGGER, LONG))
 
     AlertStore(database).look(work)
-    long = f"{rule}-of-somebody-else", "celery.worker.consumer.consumer"
-    AlertStore(database).silence(*long, 3600, "user:somebody-with-a-long-name")
+    AlertStore(database).silence(long, LOGGER, 3600, "user:somebody-with-a-long-name")
     return rule
 
 
