@@ -53,7 +53,7 @@ class Overheard:
             said += piece
             if on_text is not None:
                 on_text(piece)
-            # A step ends with a letter that also stands between steps: most pieces bring none.
+            # A step is whole once the next key has begun, which a quotation mark does.
             if '"' in piece and len(steps := self._steps(said)) > told:
                 told = len(steps)
                 self._tell(steps)

@@ -213,7 +213,8 @@ def insert_graph(
         rows = [(edge.task, edge.body, edge.position, edge.need) for edge in edges]
         insert_rows(connection, "edge", _EDGE_COLUMNS, rows, "DO NOTHING")
     ids = [task.id for task in tasks]
-    _settle_what_is_over(connection, {edge.task for edge in edges} - (set() if begun else set(ids)))
+    sources = {edge.task for edge in edges}
+    _settle_what_is_over(connection, sources if begun else sources.difference(ids))
     if expanded := [task.id for task in tasks if task.state == TaskState.EXPANDED]:
         connection.execute(
             text(

@@ -137,7 +137,7 @@ class Channel(broker.Channel):
 
     def _have_it_answered(self) -> None:
         """Let the broker answer now instead of after a second, which is waited for where that fails."""
-        handshake = self.client.connection.handshake_metadata or {}
+        handshake = self._in_poll.handshake_metadata or {}
         number = handshake.get(b"id") or handshake.get("id")
         with contextlib.suppress(RedisError, OSError), self.conn_or_acquire() as client:
             client.client_unblock(number)
