@@ -7,7 +7,6 @@ from __future__ import annotations
 import time
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 import redis
@@ -15,6 +14,7 @@ import redis
 from celery_app.client import Client
 from celery_app.errors import WaitTimeout
 from celery_app.handles import TaskHandle
+from tests.chores import chore
 from tests.leftovers import cancel_leftovers
 from tests.worker_process import WorkerProcess
 
@@ -27,15 +27,6 @@ PLACES = ["before-commit", "after-commit", "before-publish", "after-publish"]
 def alone(client: Client) -> None:
     """Nothing of other tests is there on which a worker could die instead."""
     cancel_leftovers(client)
-
-
-def chore(name: str, value: Any, *needed: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "id": str(uuid4()),
-        "task": f"chore.{name}",
-        "args": [value],
-        "dependencies": [task["id"] for task in needed],
-    }
 
 
 def bow_tie() -> list[dict[str, Any]]:

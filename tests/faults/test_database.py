@@ -11,8 +11,8 @@ import pytest
 
 from celery_app.handles import TaskHandle
 from celery_app.testing.processes import wait_until
+from tests.chores import TWO_SLOTS, chore, lives
 from tests.faults.conftest import Site
-from tests.faults.test_broker import QUICK, chore, lives
 
 pytestmark = [pytest.mark.chaos, pytest.mark.faults_long, pytest.mark.timeout(120)]
 
@@ -34,7 +34,7 @@ def started(site: Site, handle: TaskHandle, task: dict[str, Any]) -> int:
 def test_in_the_middle_of_a_step(site: Site, pool: str) -> None:
     step = chore("sleep", 4)
     tasks = [step, chore("echo", "after it", step)]
-    with site.worker("-P", pool, *QUICK) as worker:
+    with site.worker("-P", pool, *TWO_SLOTS) as worker:
         handle = site.submit(tasks)
         site.wait_for(handle, "started", step)
         away(site, 0.5)
@@ -47,7 +47,7 @@ def end_while_it_is_away(site: Site, without: str | None) -> tuple[TaskHandle, d
     """Run a step whose end falls into an outage."""
     step = chore("sleep", 1)
     tasks = [step, chore("echo", "after it", step)]
-    with site.worker(*QUICK, without=without) as worker:
+    with site.worker(*TWO_SLOTS, without=without) as worker:
         handle = site.submit(tasks)
         site.wait_for(handle, "started", step)
         away(site, 1.5)
@@ -70,7 +70,7 @@ def test_without_patience_the_work_is_done_again(site: Site) -> None:
 def test_for_longer_than_a_lease(site: Site, pool: str) -> None:
     step = chore("sleep", 7)
     tasks = [step, chore("echo", "after it", step)]
-    with site.worker("-P", pool, *QUICK) as worker, site.worker(*QUICK) as other:
+    with site.worker("-P", pool, *TWO_SLOTS) as worker, site.worker(*TWO_SLOTS) as other:
         handle = site.submit(tasks)
         site.wait_for(handle, "started", step)
         away(site, 5)
@@ -84,7 +84,7 @@ def test_for_longer_than_a_lease(site: Site, pool: str) -> None:
 def test_connections_that_are_cut_again_and_again(site: Site) -> None:
     tasks = [chore("sleep", 0.2) for _ in range(30)]
     tasks.append(chore("echo", "done", *tasks))
-    with site.worker("-P", "prefork", *QUICK) as worker:
+    with site.worker("-P", "prefork", *TWO_SLOTS) as worker:
         handle = site.submit(tasks)
         for task in tasks[2:20:3]:
             wait_until(lambda: site.manager.get(task["id"]).finished_at)  # noqa: B023

@@ -16,9 +16,9 @@ import pytest
 from celery_app.client import Client
 from celery_app.handles import TaskHandle
 from celery_app.testing.processes import wait_until
+from tests.chores import TWO_SLOTS, chore, received
 from tests.faults.conftest import Site
 from tests.faults.model_faults import FaultyModel, Mood
-from tests.faults.test_broker import QUICK, chore, received
 from tests.faults.test_model_server import roster as roster
 from tests.faults.test_model_server import worker_of
 from tests.worker_process import WorkerProcess
@@ -66,7 +66,7 @@ def test_what_runs_is_finished_or_handed_back(site: Site, kind: str, pool: str) 
         handle = site.submit(tasks)
         for task in (short, slow):
             site.wait_for(handle, "started", task)
-        with site.worker(*QUICK) as other:
+        with site.worker(*TWO_SLOTS) as other:
             ending.process.send_signal(signal.SIGTERM)
             site.wait_for(handle, "returned", slow)
             handed_back = time.monotonic()
@@ -87,7 +87,7 @@ def test_without_it_a_warm_shutdown_keeps_what_runs(site: Site) -> None:
     with ending_worker(site, "threads", "warm", "ending") as ending:
         handle = site.submit([slow])
         site.wait_for(handle, "started", slow)
-        with site.worker(*QUICK) as other:
+        with site.worker(*TWO_SLOTS) as other:
             ending.process.send_signal(signal.SIGTERM)
             time.sleep(SOFT + SOON)  # nothing happens
             assert ending.process.poll() is None
@@ -101,7 +101,7 @@ def test_without_it_a_cold_shutdown_is_a_loss(site: Site) -> None:
     with ending_worker(site, "prefork", "cold", "ending") as ending:
         handle = site.submit([slow])
         site.wait_for(handle, "started", slow)
-        with site.worker(*QUICK):
+        with site.worker(*TWO_SLOTS):
             ending.process.send_signal(signal.SIGTERM)
             site.assert_complete(handle, [slow])
     assert site.kinds(handle, "lost") == [slow["id"]]
@@ -115,7 +115,7 @@ def test_whoever_does_not_listen_is_fenced_out(site: Site, pool: str) -> None:
     with ending_worker(site, pool, "warm", None) as ending:
         handle = site.submit([deaf])
         site.wait_for(handle, "started", deaf)
-        with site.worker(*QUICK):
+        with site.worker(*TWO_SLOTS):
             ending.process.send_signal(signal.SIGTERM)
             site.wait_for(handle, "returned", deaf)
             site.wait_for(handle, "started", deaf, times=2)
@@ -151,7 +151,7 @@ def test_a_worker_ends_while_postgres_is_away(site: Site, kind: str) -> None:
         site.postgres.start()
         ending.wait(timeout=20)
     wait_until(lambda: site.postgres.pid is not None)
-    with site.worker(*QUICK):
+    with site.worker(*TWO_SLOTS):
         site.wait_for(handle, "started", slow, times=2)
         handle.cancel()
         wait_until(lambda: not site.left(), 10)

@@ -14,8 +14,8 @@ import pytest
 
 from celery_app.handles import TaskHandle
 from celery_app.testing.processes import wait_until
+from tests.chores import TWO_SLOTS, chore, lives
 from tests.faults.conftest import Site
-from tests.faults.test_broker import QUICK, chore, lives
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(120)]
 long = pytest.mark.faults_long
@@ -27,7 +27,7 @@ long = pytest.mark.faults_long
 def swallow(site: Site) -> tuple[TaskHandle, list[dict[str, Any]]]:
     """Lose a message between the broker and a worker; that takes some tries."""
     for _ in range(8):
-        with site.worker(*QUICK) as doomed:
+        with site.worker(*TWO_SLOTS) as doomed:
             time.sleep(0.3)
             os.killpg(doomed.process.pid, signal.SIGSTOP)
             tasks = [chore("echo", "swallowed")]
@@ -44,7 +44,7 @@ def swallow(site: Site) -> tuple[TaskHandle, list[dict[str, Any]]]:
 @long
 def test_a_message_that_a_dying_worker_swallowed(site: Site) -> None:
     handle, tasks = swallow(site)
-    with site.worker(*QUICK):
+    with site.worker(*TWO_SLOTS):
         site.assert_complete(handle, tasks)
 
 
@@ -52,7 +52,7 @@ def test_a_message_that_a_dying_worker_swallowed(site: Site) -> None:
 def test_without_recovery_it_is_lost(site: Site) -> None:
     handle, tasks = swallow(site)
     site.environ["AI_AGENT__RECOVERY__ENABLED"] = "false"
-    with site.worker(*QUICK):
+    with site.worker(*TWO_SLOTS):
         time.sleep(6)  # nothing happens
     assert site.manager.get(tasks[0]["id"]).state == "queued"
     assert handle.state == "expanded"
@@ -68,7 +68,7 @@ def test_without_the_claim_every_message_runs(site: Site) -> None:
     handle = site.submit(tasks)
     for key, raw in site.queued():
         site.broker.lpush(key, raw)
-    with site.worker(*QUICK, without="claim"):
+    with site.worker(*TWO_SLOTS, without="claim"):
         wait_until(lambda: max(Counter(site.kinds(handle, "started")).values(), default=0) > 1)
 
 
@@ -79,7 +79,7 @@ def test_without_the_claim_every_message_runs(site: Site) -> None:
 def test_the_stock_consumer_loses_what_a_full_broker_had_accepted(site: Site) -> None:
     """The control of `test_a_broker_that_is_full` in test_broker."""
     tasks = [chore("sleep", 1) for _ in range(3)]
-    with site.worker(*QUICK, without="consumer") as worker:
+    with site.worker(*TWO_SLOTS, without="consumer") as worker:
         handle = site.submit(tasks)
         site.wait_for(handle, "started", tasks[0])
         site.broker.config_set("maxmemory", 1)
@@ -111,7 +111,7 @@ def started_after_the_end(handle: TaskHandle) -> list[str]:
 
 
 def test_cancelling_reaches_what_runs_what_is_queued_and_what_is_delayed(site: Site) -> None:
-    with site.worker(*QUICK) as worker:
+    with site.worker(*TWO_SLOTS) as worker:
         handle, _ = hand_in_every_state(site)
         handle.cancel()
         # Both slots are free again at once.
@@ -126,7 +126,7 @@ def test_cancelling_reaches_what_runs_what_is_queued_and_what_is_delayed(site: S
 
 @long
 def test_without_the_claim_cancelled_work_starts(site: Site) -> None:
-    with site.worker(*QUICK, without="claim"):
+    with site.worker(*TWO_SLOTS, without="claim"):
         handle, _ = hand_in_every_state(site)
         handle.cancel()
         wait_until(lambda: started_after_the_end(handle))
@@ -151,5 +151,5 @@ def test_joins_that_nest_deeper_than_the_pool_of_connections(site: Site) -> None
         needed = tasks[-2:]
         tasks += [chore("echo", level, *needed), chore("echo", level, *needed)]
     assert site.app.conf.broker_pool_limit < 70
-    with site.worker(*QUICK):
+    with site.worker(*TWO_SLOTS):
         site.assert_complete(site.submit(tasks), tasks, 60)

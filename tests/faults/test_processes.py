@@ -22,15 +22,15 @@ from celery_app.handles import TaskHandle
 from celery_app.store.execution import ExecutionStore
 from celery_app.store.records import Claim
 from celery_app.testing.processes import kill, wait_until
+from tests.chores import TWO_SLOTS, chore, lives
 from tests.faults.conftest import Site
-from tests.faults.test_broker import QUICK, chore, lives
 from tests.worker_process import WorkerProcess
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(120)]
 
 #: Seconds of a lease in these tests (tests/conftest.py).
 LEASE = 3.0
-PREFORK = ("-P", "prefork", *QUICK)
+PREFORK = ("-P", "prefork", *TWO_SLOTS)
 
 
 def own(name: str, value: Any, *needed: dict[str, Any]) -> dict[str, Any]:
@@ -122,10 +122,10 @@ def freeze_one(site: Site, without: str | None = None) -> tuple[dict[str, Any], 
         The step, and the processes that were first and second.
     """
     step = own("pause", 5)
-    with site.worker(*QUICK, without=without) as first:
+    with site.worker(*TWO_SLOTS, without=without) as first:
         handle = site.submit([step])
         site.wait_for(handle, "started", step)
-        with site.worker(*QUICK, without=without) as second:
+        with site.worker(*TWO_SLOTS, without=without) as second:
             os.killpg(first.process.pid, signal.SIGSTOP)
             try:
                 site.wait_for(handle, "started", step, times=2)
@@ -188,7 +188,7 @@ def test_beat_and_flower_may_die_at_any_time(
 ) -> None:
     tasks = [chore("sleep", 0.2) for _ in range(10)]
     tasks.append(chore("echo", "done", *tasks))
-    with site.worker(*QUICK) as worker, (tmp_path / "log").open("w+") as log:
+    with site.worker(*TWO_SLOTS) as worker, (tmp_path / "log").open("w+") as log:
         beside = subprocess.Popen(
             [sys.executable, "-m", "celery", "-A", "celery_app", *command],
             env={**os.environ, **site.environ}, cwd=tmp_path, stdout=log, stderr=subprocess.STDOUT,

@@ -24,8 +24,8 @@ from celery_app.queues import PriorityQueue
 from celery_app.store.approvals import ApprovalStore
 from celery_app.store.execution import ExecutionStore
 from celery_app.store.runs import RunStore
+from tests.chores import TWO_SLOTS, chore
 from tests.faults.conftest import Site
-from tests.faults.test_broker import QUICK, chore
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(120)]
 
@@ -100,7 +100,7 @@ def test_one_of_many_sends_each_message_once(site: Site) -> None:
     assert sorted(recover_at_once(site, Recovery)) == [0] * (MANY - 1) + [10]
     assert sum(site.left().values()) == 10
     assert sent(site, handle) == {2}
-    with site.worker(*QUICK):
+    with site.worker(*TWO_SLOTS):
         site.assert_complete(handle, tasks)
 
 
@@ -111,7 +111,7 @@ def test_without_the_lock_messages_are_sent_many_times(site: Site) -> None:
     assert sum(site.left().values()) > 10
     assert max(sent(site, handle)) > 2
     # And even so the claims let each of them run once.
-    with site.worker(*QUICK):
+    with site.worker(*TWO_SLOTS):
         site.assert_complete(handle, tasks)
         assert set(Counter(site.kinds(handle, "started")).values()) == {1}
 
@@ -124,7 +124,7 @@ def test_many_find_each_lost_task_once(site: Site) -> None:
         assert store.claim(task["id"], "chore.echo", "nobody", -1)
     assert sum(recover_at_once(site, Recovery)) == 10
     assert Counter(site.kinds(handle, "lost")) == {task["id"]: 1 for task in tasks}
-    with site.worker(*QUICK):
+    with site.worker(*TWO_SLOTS):
         site.assert_complete(handle, tasks)
 
 
@@ -137,7 +137,7 @@ def test_three_workers_recover_what_a_fourth_one_left(site: Site) -> None:
         site.wait_for(handle, "started", tasks[0])
         doomed.kill()
     site.broker.flushall()
-    with site.worker(*QUICK), site.worker(*QUICK), site.worker(*QUICK):
+    with site.worker(*TWO_SLOTS), site.worker(*TWO_SLOTS), site.worker(*TWO_SLOTS):
         site.assert_complete(handle, tasks, 40)
     again = Counter(site.kinds(handle, "started")) - Counter(site.kinds(handle, "lost"))
     assert set(again.values()) == {1}, "nothing ran twice but for the death"
@@ -149,7 +149,7 @@ def test_two_beats_recover_and_double_nothing(site: Site, tmp_path: Path) -> Non
     handle = forgotten(site, tasks)
     with site.beat(tmp_path / "first"), site.beat(tmp_path / "second"):
         site.environ |= {"AI_AGENT__RECOVERY__ENABLED": "false"}
-        with site.worker(*QUICK):
+        with site.worker(*TWO_SLOTS):
             site.assert_complete(handle, tasks)
     published = Counter(site.kinds(handle, "published"))
     assert [published[task["id"]] for task in tasks] == [2] * 10, "once at first, and once again"

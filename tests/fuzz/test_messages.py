@@ -12,8 +12,9 @@ import psutil
 import pytest
 
 from celery_app.testing.processes import wait_until
+from tests.chores import TWO_SLOTS, chore, lives
 from tests.faults.conftest import Site
-from tests.faults.test_broker import QUICK, a_message, chore, lives
+from tests.faults.test_garbage import a_message
 from tests.fuzz.doors import nested
 
 pytestmark = pytest.mark.timeout(180)
@@ -102,7 +103,7 @@ def _embody(message: dict[str, Any], body: Any) -> None:
 @pytest.mark.parametrize("pool", ["threads", "prefork"])
 def test_a_worker_outlives_whatever_is_thrown_at_it(site: Site, pool: str) -> None:
     chance = random.Random(SEED)
-    with site.worker(*QUICK, "-P", pool) as worker:
+    with site.worker(*TWO_SLOTS, "-P", pool) as worker:
         for headers in ENDED_WORKERS:
             site.put(json.dumps(a_message(**headers)).encode())
         for _ in range(COUNT):
