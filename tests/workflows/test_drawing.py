@@ -5,7 +5,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.workflows.test_definitions import IN_PYTHON
+from tests.workflows.report import IN_PYTHON
 from workflows.drawing import mermaid
 from workflows.step import Approval, WorkflowStep
 from workflows.workflow import Workflow

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.workflows.test_definitions import IN_PYTHON
+from tests.workflows.report import IN_PYTHON
 from workflows.definitions import load
 from workflows.state import StepStatus
 from workflows.step import Approval, WorkflowStep
@@ -97,7 +97,7 @@ def test_the_shipped_workflows_are_drawn(path: Path) -> None:
 
 def test_the_picture_is_the_same_in_every_process() -> None:
     program = (
-        "from tests.workflows.test_definitions import IN_PYTHON as w\n"
+        "from tests.workflows.report import IN_PYTHON as w\n"
         "from workflows.svg import svg\nprint(svg(w), end='')"
     )
     for seed in ("1", "2"):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from tests.workflows.test_definitions import IN_PYTHON
+from tests.workflows.report import IN_PYTHON
 from workflows.definitions import dump, load
 from workflows.durations import Duration, seconds_of, text_of
 from workflows.errors import InvalidExpression, InvalidInputs, InvalidWorkflow
