@@ -1,6 +1,6 @@
 """What encryption costs: the same small tasks on two systems side by side, one sealed and one in clear.
 
-    python -m benchmarks.encryption [--tasks 300] [--rounds 15]
+    python -m benchmarks.encryption [--tasks 100] [--rounds 80]
 
 Each side has embedded servers and an ordinary worker of its own; they take turns, round by round, so
 that both meet the same machine.
@@ -59,8 +59,8 @@ def serve_side(tasks: int) -> None:
 
 
 @click.command()
-@click.option("--tasks", default=300, show_default=True, help="Tasks in a round.")
-@click.option("--rounds", default=15, show_default=True, help="Rounds of each side.")
+@click.option("--tasks", default=100, show_default=True, help="Tasks in a round.")
+@click.option("--rounds", default=80, show_default=True, help="Rounds of each side.")
 @click.option("--serve", "is_side", is_flag=True, hidden=True)
 def main(tasks: int, rounds: int, is_side: bool) -> None:
     """Print what a small task costs, sealed and in clear, and the difference."""

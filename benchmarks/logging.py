@@ -1,6 +1,6 @@
 """What logging costs: the same small tasks on two systems side by side, one that logs and one that is silent.
 
-    python -m benchmarks.logging [--tasks 300] [--rounds 7]
+    python -m benchmarks.logging [--tasks 100] [--rounds 80]
 
 The one that logs writes Celery's lines and those of tasks as JSON, and keeps what tasks say in Postgres; the
 silent one does nothing of that. Each has embedded servers and an ordinary worker of its own; they take turns,
@@ -85,8 +85,8 @@ def serve_side(tasks: int) -> None:
 
 
 @click.command()
-@click.option("--tasks", default=300, show_default=True, help="Tasks in a round.")
-@click.option("--rounds", default=15, show_default=True, help="Rounds of each side.")
+@click.option("--tasks", default=100, show_default=True, help="Tasks in a round.")
+@click.option("--rounds", default=80, show_default=True, help="Rounds of each side.")
 @click.option("--serve", "is_side", is_flag=True, hidden=True)
 def main(tasks: int, rounds: int, is_side: bool) -> None:
     """Print what a small task costs with logging and without, and the difference."""

@@ -22,6 +22,7 @@ class Compared(NamedTuple):
     """What a task costs on each of two sides (medians of all rounds), and what the first takes more.
 
     `more` is the median of the rounds' own ratios, less 1: what slows one round slows both of its halves.
+    Many short rounds tell more than few long ones: a ratio of one round may be off by a fifth.
     """
 
     first: Costs
