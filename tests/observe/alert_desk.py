@@ -19,21 +19,31 @@ OUTBOX = NotificationStore(database)
 
 
 class Desk:
-    """Rules of a test's own, and what they lead to."""
+    """Rules of a test's own, and what they lead to.
+
+    NAME, TO and LOGGER in a rule stand for a name, a notifier and a logger that no other
+    test has: what another test logs is nothing to this one's rules.
+    """
 
     def __init__(self, folder: Path, rules: str, notifiers: str = "{}") -> None:
         self.name = f"rule-{uuid4().hex[:8]}"
         self.to = f"to-{uuid4().hex[:8]}"
-        text = f"notifiers: {notifiers}\nrules:\n{rules}".replace("NAME", self.name)
+        self.logger = f"shop-{uuid4().hex[:8]}"
+        text = f"notifiers: {notifiers}\nrules:\n{rules}"
+        for word, own in (("NAME", self.name), ("TO", self.to), ("LOGGER", self.logger)):
+            text = text.replace(word, own)
         file = folder / f"{self.name}.yaml"
-        file.write_text(text.replace("TO", self.to))
+        file.write_text(text)
         self.file = AlertFile.load(file)
         self.metrics: dict[str, float | None] = {}
         self.alerts = Alerts(STORE, self.file, self.metrics.get, lambda _: [])
         self.look()
 
-    def say(self, message: str, level: Any = "ERROR", logger: str = "shop", **ids: str) -> None:
-        LogManager().log(LogEvent(message=message, level=level, logger=logger), LogContext(**ids))
+    def say(
+        self, message: str, level: Any = "ERROR", logger: str | None = None, **ids: str
+    ) -> None:
+        event = LogEvent(message=message, level=level, logger=logger or self.logger)
+        LogManager().log(event, LogContext(**ids))
 
     def look(self) -> list[Alert]:
         """Look, and return all alerts of the rule, newest first."""

@@ -57,7 +57,7 @@ class TestTheCommand:
         return done.output
 
     def test_it_lists_silences_and_resolves(self, client: Client, tmp_path: Path) -> None:
-        desk = Desk(tmp_path, "  - {name: NAME, kind: level}")
+        desk = Desk(tmp_path, "  - {name: NAME, kind: level, logger: LOGGER}")
         desk.say("broken")
         (alert,) = desk.look()
         listed = json.loads(self.run("--json"))

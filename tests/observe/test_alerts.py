@@ -30,7 +30,7 @@ pytestmark = pytest.mark.timeout(240)
 
 class TestEachKind:
     def test_a_level(self, client: Client, tmp_path: Path) -> None:
-        desk = Desk(tmp_path, f"  - {{name: NAME, kind: level, logger: 'shop*', {NOTIFY}}}", HOOK)
+        desk = Desk(tmp_path, f"  - {{name: NAME, kind: level, logger: 'LOGGER*', {NOTIFY}}}", HOOK)
         desk.say("fine", "WARNING")
         desk.say("other", logger="elsewhere")
         assert desk.look() == []
@@ -38,7 +38,7 @@ class TestEachKind:
             desk.say(f"broken {each}")
         (alert,) = desk.look()
         assert (alert.is_open, alert.hits) == (True, 3)
-        assert alert.message == "shop: broken 2"
+        assert alert.message == f"{desk.logger}: broken 2"
         assert desk.look() == [alert], "it fires once however often somebody looks"
         desk.say("again")
         (again,) = desk.look()
@@ -53,22 +53,20 @@ class TestEachKind:
 
     def test_a_pattern_in_groups(self, client: Client, tmp_path: Path) -> None:
         rule = "name: NAME, kind: pattern, pattern: 'disk (full|gone)', group_by: [logger, agent]"
-        desk = Desk(tmp_path, f"  - {{{rule}, {NOTIFY}}}", HOOK)
-        desk.say("disk full", "INFO", "a")
-        desk.say("disk gone", "INFO", "b", agent_id="writer")
-        desk.say("disk fine", "INFO", "c")
-        desk.say("disk full", "INFO", "a")
+        desk = Desk(tmp_path, f"  - {{{rule}, logger: 'LOGGER*', {NOTIFY}}}", HOOK)
+        a, b, c = (f"{desk.logger}.{each}" for each in "abc")
+        desk.say("disk full", "INFO", a)
+        desk.say("disk gone", "INFO", b, agent_id="writer")
+        desk.say("disk fine", "INFO", c)
+        desk.say("disk full", "INFO", a)
         found = {alert.about: alert.hits for alert in desk.look()}
-        assert found == {"logger=a agent=-": 2, "logger=b agent=writer": 1}
+        assert found == {f"logger={a} agent=-": 2, f"logger={b} agent=writer": 1}
         (told,) = desk.told()
         assert len(told["alerts"]) == 2, "what fires together is told together"
 
     def test_a_rate(self, client: Client, tmp_path: Path) -> None:
-        desk = Desk(
-            tmp_path,
-            f"  - {{name: NAME, kind: rate, pattern: slow, more_than: 3, within: 60s, {NOTIFY}}}",
-            HOOK,
-        )
+        rule = "name: NAME, kind: rate, pattern: slow, more_than: 3, within: 60s, logger: LOGGER"
+        desk = Desk(tmp_path, f"  - {{{rule}, {NOTIFY}}}", HOOK)
         for _ in range(3):
             desk.say("slow")
         assert desk.look() == []
@@ -101,12 +99,12 @@ class TestEachKind:
     def test_an_absence(self, client: Client, tmp_path: Path) -> None:
         desk = Desk(
             tmp_path,
-            f"  - {{name: NAME, kind: absence, logger: nightly, within: 1h, {NOTIFY}}}",
+            f"  - {{name: NAME, kind: absence, logger: LOGGER, within: 1h, {NOTIFY}}}",
             HOOK,
         )
         assert desk.look() == [], "it counts from when the rule is there"
         desk.age(3500)
-        desk.say("done", "INFO", "nightly")
+        desk.say("done", "INFO")
         desk.look()
         desk.age(3500)
         assert desk.look() == []
@@ -114,7 +112,7 @@ class TestEachKind:
         (alert,) = desk.look()
         assert alert.is_open
         assert desk.look() == [alert]
-        desk.say("done", "INFO", "nightly")
+        desk.say("done", "INFO")
         assert [each.is_open for each in desk.look()] == [False]
         assert kinds(desk.told()) == ["firing", "resolved"]
 
@@ -140,7 +138,7 @@ class TestEachKind:
 
 
 def test_it_fires_once_however_many_look_at_once(client: Client, tmp_path: Path) -> None:
-    desk = Desk(tmp_path, f"  - {{name: NAME, kind: level, {NOTIFY}}}", HOOK)
+    desk = Desk(tmp_path, f"  - {{name: NAME, kind: level, logger: LOGGER, {NOTIFY}}}", HOOK)
     for each in range(200):
         desk.say(f"broken {each}")
     assert logs.flush(30)
@@ -159,23 +157,25 @@ def test_a_look_that_was_just_done_is_not_done_again(client: Client, tmp_path: P
 
 
 def test_a_silence_holds_back_and_is_told_afterwards(client: Client, tmp_path: Path) -> None:
-    desk = Desk(tmp_path, f"  - {{name: NAME, kind: level, group_by: [logger], {NOTIFY}}}", HOOK)
-    number = STORE.silence(desk.name[:8] + "*", "logger=quiet*", 600, "user:me")
-    desk.say("one", logger="quiet.one")
-    desk.say("two", logger="loud")
+    rule = "name: NAME, kind: level, logger: 'LOGGER.*', group_by: [logger]"
+    desk = Desk(tmp_path, f"  - {{{rule}, {NOTIFY}}}", HOOK)
+    quiet, loud = f"{desk.logger}.quiet.one", f"{desk.logger}.loud"
+    number = STORE.silence(desk.name[:8] + "*", f"logger={desk.logger}.quiet*", 600, "user:me")
+    desk.say("one", logger=quiet)
+    desk.say("two", logger=loud)
     found = {alert.about: alert.silenced for alert in desk.look()}
-    assert found == {"logger=quiet.one": True, "logger=loud": False}
-    assert [each["about"] for told in desk.told() for each in told["alerts"]] == ["logger=loud"]
+    assert found == {f"logger={quiet}": True, f"logger={loud}": False}
+    assert [each["about"] for told in desk.told() for each in told["alerts"]] == [f"logger={loud}"]
     assert STORE.end_silence(number)
     assert not STORE.end_silence(number)
     desk.look()
     assert [each["about"] for told in desk.told() for each in told["alerts"]] == [
-        "logger=loud", "logger=quiet.one",
+        f"logger={loud}", f"logger={quiet}",
     ]  # fmt: skip
 
 
 def test_what_is_over_while_it_is_silenced_is_never_told(client: Client, tmp_path: Path) -> None:
-    desk = Desk(tmp_path, f"  - {{name: NAME, kind: level, {NOTIFY}}}", HOOK)
+    desk = Desk(tmp_path, f"  - {{name: NAME, kind: level, logger: LOGGER, {NOTIFY}}}", HOOK)
     STORE.silence(desk.name, "*", 600, "user:me")
     desk.say("one")
     desk.look()
@@ -185,7 +185,7 @@ def test_what_is_over_while_it_is_silenced_is_never_told(client: Client, tmp_pat
 
 
 def test_alerts_of_a_rule_that_is_gone_are_closed(client: Client, tmp_path: Path) -> None:
-    desk = Desk(tmp_path, "  - {name: NAME, kind: level}")
+    desk = Desk(tmp_path, "  - {name: NAME, kind: level, logger: LOGGER}")
     desk.say("one")
     desk.look()
     other = Desk(tmp_path, "  - {name: NAME, kind: deadline}")

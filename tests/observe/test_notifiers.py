@@ -75,7 +75,7 @@ class TestNotifiers:
     def hooked(self, folder: Path, hook: Hook, more: str = "") -> Desk:
         (folder / "secret").write_text("hook-s3cret-1")
         notifier = f'{{TO: {{kind: webhook, url: "{hook.url}"{more}}}}}'
-        return Desk(folder, f"  - {{name: NAME, kind: level, logger: shop, {NOTIFY}}}", notifier)
+        return Desk(folder, f"  - {{name: NAME, kind: level, logger: LOGGER, {NOTIFY}}}", notifier)
 
     def test_a_web_call_is_signed(self, client: Client, tmp_path: Path, hook: Hook) -> None:
         desk = self.hooked(tmp_path, hook, ", password_file: secret")
@@ -84,7 +84,8 @@ class TestNotifiers:
         Outbox(OUTBOX, desk.file.notifiers).deliver()
         ((headers, body),) = hook.calls
         told = json.loads(body)
-        assert (told["kind"], told["alerts"][0]["message"]) == ("firing", "shop: broken")
+        (alert,) = told["alerts"]
+        assert (told["kind"], alert["message"]) == ("firing", f"{desk.logger}: broken")
         at, mark = headers["X-AI-Agent-Signature"].removeprefix("t=").split(",v1=")
         signed = hmac.new(b"hook-s3cret-1", f"{at}.".encode() + body, "sha256")
         assert hmac.compare_digest(mark, signed.hexdigest())
@@ -141,7 +142,9 @@ class TestNotifiers:
                 f"{{TO: {{kind: email, host: 127.0.0.1, port: {port}, tls: none, "
                 "sender: alerts@example.org, to: [duty@example.org, boss@example.org]}}"
             )
-            desk = Desk(tmp_path, f"  - {{name: NAME, kind: level, logger: shop, {NOTIFY}}}", mail)
+            desk = Desk(
+                tmp_path, f"  - {{name: NAME, kind: level, logger: LOGGER, {NOTIFY}}}", mail
+            )
             desk.say("broken\nSubject: forged")
             desk.look()
             Outbox(OUTBOX, desk.file.notifiers).deliver()
