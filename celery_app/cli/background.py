@@ -13,10 +13,11 @@ from contextlib import suppress
 
 import psutil
 
-from celery_app.cli.record import Record, kill_groups, lives
+from celery_app.cli.record import Record, kill_groups
 from celery_app.cli.system import note, this_home, workers
 from celery_app.errors import ConfigurationError, ServiceUnavailable
 from celery_app.stack.home import Home
+from celery_app.stack.processes import lives, wait_for_ends
 from celery_app.stack.profile import is_embedded
 
 __all__ = ["end", "ensure_worker", "start"]
@@ -73,8 +74,7 @@ def end(home: Home) -> list[str]:
             )
         with suppress(psutil.NoSuchProcess):
             standing.supervisor.terminate()
-        _, stubborn = psutil.wait_procs([standing.supervisor], timeout=END_SECONDS)
-        kill_groups(stubborn, patience=0)
+        kill_groups(wait_for_ends([standing.supervisor], END_SECONDS), patience=0)
     kill_groups(child for child in standing.children.values() if lives(child))
     return sorted(standing.children)
 

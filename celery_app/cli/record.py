@@ -19,8 +19,9 @@ import psutil
 
 from celery_app.errors import ConfigurationError
 from celery_app.stack.home import Home
+from celery_app.stack.processes import lives, wait_for_ends
 
-__all__ = ["Record", "Standing", "already_up", "kill_groups", "lives"]
+__all__ = ["Record", "Standing", "already_up", "kill_groups"]
 
 #: Start times are computed from a clock that may be corrected in between (seconds).
 CLOCK_CORRECTION = 2.0
@@ -119,18 +120,11 @@ def kill_groups(processes: Iterable[psutil.Process], patience: float = 10.0) -> 
     for process in asked:
         with suppress(psutil.NoSuchProcess):
             process.terminate()
-    psutil.wait_procs(asked, timeout=patience)
+    wait_for_ends(asked, patience)
     for process in asked:
         # Each leads a group of its own, which outlives it while anything in it does.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
-
-
-def lives(process: psutil.Process) -> bool:
-    """Whether the process runs; one that has ended and waits for its parent does not."""
-    with suppress(psutil.NoSuchProcess):
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    return False
 
 
 def _identity(pid: int) -> tuple[int, float]:

@@ -1,16 +1,18 @@
-"""`celery -A YOUR_APP agentpg ...`: the result backend's tables, for any Celery project."""
+"""`celery -A YOUR_APP agentpg ...`: the result backend's tables, for any Celery project.
+
+Invariant: every `celery` command loads this module, so it imports nothing of the system; commands do
+when they run.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from celery_app.errors import AgentSystemError, ConfigurationError
-from celery_app.postgres.backend import PostgresBackend
-from celery_app.postgres.connection import Database
-from celery_app.postgres.migrate import check_schema, migrate
+if TYPE_CHECKING:
+    from celery_app.postgres.connection import Database
 
 T = TypeVar("T")
 
@@ -27,6 +29,8 @@ def migrate_command(context: click.Context) -> None:
 
     Any number of processes may do so at the same moment; every step is done once.
     """
+    from celery_app.postgres.migrate import migrate
+
     applied = _guarded(lambda: migrate(_database(context)))
     click.echo("\n".join(f"applied {name}" for name in applied) or "the schema is the newest")
 
@@ -35,11 +39,16 @@ def migrate_command(context: click.Context) -> None:
 @click.pass_context
 def check_command(context: click.Context) -> None:
     """Tell whether the tables fit this version; exit 2 if they do not."""
+    from celery_app.postgres.migrate import check_schema
+
     _guarded(lambda: check_schema(_database(context)))
     click.echo("the schema is the newest")
 
 
 def _database(context: click.Context) -> Database:
+    from celery_app.errors import ConfigurationError
+    from celery_app.postgres.backend import PostgresBackend
+
     backend = context.obj.app.backend
     if not isinstance(backend, PostgresBackend):
         raise ConfigurationError(
@@ -49,6 +58,8 @@ def _database(context: click.Context) -> Database:
 
 
 def _guarded(work: Callable[[], T]) -> T:
+    from celery_app.errors import AgentSystemError
+
     try:
         return work()
     except AgentSystemError as error:

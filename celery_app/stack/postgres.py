@@ -22,7 +22,8 @@ from psycopg2 import sql
 
 from celery_app.errors import ServiceUnavailable
 from celery_app.stack.installation import Installation
-from celery_app.stack.server import Command, LocalServer, wait_until
+from celery_app.stack.processes import wait_until
+from celery_app.stack.server import Command, LocalServer
 
 __all__ = ["DATABASE", "PORT", "USER", "PostgresServer"]
 

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -20,13 +20,13 @@ import psutil
 
 from celery_app.errors import ConfigurationError, ServiceUnavailable
 from celery_app.stack.home import Home
+from celery_app.stack.processes import PAUSE, wait_until
 
 __all__ = ["Command", "LocalServer", "Server"]
 
 # The shell leaves the server to the system's first process at once: it outlives us, and its end
 # leaves no zombie behind in a long-running Python process. Its pid is written by the same breath.
 LAUNCH = '"$@" </dev/null >&2 & echo $!'
-PAUSE = 0.02  # seconds between two questions
 LONGEST_LOG = 10 * 2**20  # bytes; a longer one is put aside at the next start
 
 
@@ -208,16 +208,6 @@ class LocalServer(ABC):
         raise ServiceUnavailable(
             f"{self.name} (process {self.pid}) did not end: see {self.log}, then end it yourself"
         )
-
-
-def wait_until(happened: Callable[[], bool], seconds: float) -> bool:
-    """Ask `happened` until it says yes or the time is over; return its last answer."""
-    deadline = time.monotonic() + seconds
-    while not happened():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(PAUSE)
-    return True
 
 
 def _arguments(process: psutil.Process) -> list[str]:

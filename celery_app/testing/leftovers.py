@@ -19,6 +19,7 @@ import psutil
 
 from celery_app.errors import AgentSystemError
 from celery_app.stack.llama import LlamaServer
+from celery_app.stack.processes import wait_for_ends
 from celery_app.stack.stack import Stack
 from celery_app.testing.places import data_servers
 
@@ -80,7 +81,7 @@ def kill_all(marks: dict[str, str]) -> None:
     for process in found:
         with suppress(psutil.Error):
             process.kill()
-    psutil.wait_procs(found, timeout=10)
+    wait_for_ends(found, 10)
 
 
 def _carries(process: psutil.Process, marks: dict[str, str]) -> bool:

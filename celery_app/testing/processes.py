@@ -19,6 +19,8 @@ from uuid import uuid4
 
 import psutil
 
+from celery_app.stack.processes import wait_for_ends
+
 __all__ = ["WorkerProcess", "kill", "wait_until"]
 
 _PAUSE = 0.02
@@ -45,7 +47,7 @@ def kill(pid: int | None, how: signal.Signals = signal.SIGKILL) -> None:
         return
     process = psutil.Process(pid)
     process.send_signal(how)
-    process.wait(timeout=20)
+    assert not wait_for_ends([process], 20), f"process {pid} did not end"
 
 
 class WorkerProcess:

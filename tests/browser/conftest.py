@@ -88,9 +88,10 @@ def open_page(browser: Browser, tmp_path: Path) -> Iterator[OpenPage]:
             return page
 
         yield opened
-        folder = Path(os.environ.get("SCREENSHOTS") or tmp_path)
-        for number, page in enumerate(pages, 1):
-            page.screenshot(path=folder / f"{tmp_path.name}-{number}.png", full_page=True)
+        if folder := os.environ.get("SCREENSHOTS"):
+            for number, page in enumerate(pages, 1):
+                name = f"{tmp_path.name}-{number}.png"
+                page.screenshot(path=Path(folder) / name, full_page=True)
     assert not faults
 
 

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from html import unescape
-from pathlib import Path
 
 import httpx
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from celery_app.client import Client
 from tests.browser.conftest import OpenPage
+from tests.browser.everybody import faults_of
 from tests.browser.site import ASKING, Site, diamond, hand_in, site, step
 from workflows.definitions import load
 
 pytestmark = pytest.mark.timeout(180)
 
-#: Faults of these kinds keep somebody out.
-KEEPS_OUT = ("serious", "critical")
 PAGES = (
     "work", "nothing", "graph", "failed", "said", "asking", "many", "approvals", "login", "lost", "plan",
 )  # fmt: skip
@@ -96,31 +92,13 @@ def shown(page: Page, console: Site, addresses: dict[str, str], name: str) -> No
 
 
 @pytest.mark.usefixtures("plan_of")
-@pytest.mark.parametrize("phone", [False, True], ids=["desk", "phone"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", PAGES)
 def test_no_page_keeps_anybody_out(
-    console: Site,
-    addresses: dict[str, str],
-    open_page: OpenPage,
-    name: str,
-    scheme: str,
-    phone: bool,
+    console: Site, addresses: dict[str, str], open_page: OpenPage, name: str
 ) -> None:
-    page = open_page(console.url, scheme=scheme, phone=phone)
+    page = open_page(console.url)
     shown(page, console, addresses, name)
-    if folder := os.environ.get("SCREENSHOTS"):
-        kind = "phone" if phone else "desk"
-        page.screenshot(path=Path(folder) / f"{name}-{scheme}-{kind}.png", full_page=True)
-    found = Axe().run(page)
-    faults = [
-        (fault["id"], fault["impact"], [node["html"] for node in fault["nodes"][:3]])
-        for fault in found.response["violations"]
-        if fault["impact"] in KEEPS_OUT
-    ]
-    assert not faults
-    width = page.evaluate("document.documentElement.scrollWidth - innerWidth")
-    assert width <= 0, f"the page is {width} px too wide"
+    assert not faults_of(page, name)
 
 
 def test_every_link_leads_somewhere(console: Site, addresses: dict[str, str]) -> None:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from celery_app.client import Client
 from celery_app.orchestrator.triggers import Triggers
 from tests.browser.conftest import OpenPage
+from tests.browser.everybody import faults_of
 from tests.browser.rooms import Rooms, rooms
 
 pytestmark = pytest.mark.timeout(180)
 
-#: Faults of these kinds keep somebody out.
-KEEPS_OUT = ("serious", "critical")
 PAGES = (
     "projects", "project", "documents", "document", "old-document", "difference", "check",
     "workflows", "workflow", "broken", "system", "alerts", "logs",
@@ -44,32 +40,16 @@ def let_it_take_long(page: Page) -> None:
     )
 
 
-@pytest.mark.parametrize("phone", [False, True], ids=["desk", "phone"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_page_keeps_anybody_out(
-    console: Rooms, open_page: OpenPage, scheme: str, phone: bool
-) -> None:
+@pytest.mark.parametrize("name", PAGES)
+def test_no_page_keeps_anybody_out(console: Rooms, open_page: OpenPage, name: str) -> None:
+    page = open_page(f"{console.url}{console.addresses[name]}")
+    open_all(page)
+    let_it_take_long(page)
+    assert not faults_of(page, name)
+
+
+def test_every_page_was_looked_at(console: Rooms) -> None:
     assert console.addresses.keys() == set(PAGES)
-    page = open_page(console.url, scheme=scheme, phone=phone)
-    faults = {}
-    for name in PAGES:
-        page.goto(f"{console.url}{console.addresses[name]}")
-        open_all(page)
-        let_it_take_long(page)
-        if folder := os.environ.get("SCREENSHOTS"):
-            kind = "phone" if phone else "desk"
-            page.screenshot(path=Path(folder) / f"{name}-{scheme}-{kind}.png", full_page=True)
-        found = [
-            (fault["id"], fault["impact"], [node["html"] for node in fault["nodes"][:3]])
-            for fault in Axe().run(page).response["violations"]
-            if fault["impact"] in KEEPS_OUT
-        ]
-        width = page.evaluate("document.documentElement.scrollWidth - innerWidth")
-        if width > 0:
-            found.append((f"{width} px too wide", "serious", []))
-        if found:
-            faults[name] = found
-    assert not faults
 
 
 def test_everything_works_without_scripts(console: Rooms, open_page: OpenPage) -> None:

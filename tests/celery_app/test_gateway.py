@@ -23,7 +23,7 @@ import pytest
 import celery_app
 from celery_app.errors import ConfigurationError
 from celery_app.stack.llama import LlamaServer
-from celery_app.stack.server import wait_until
+from celery_app.stack.processes import wait_until
 from celery_app.stack.weights import SHA256, Weights
 
 pytestmark = pytest.mark.model
