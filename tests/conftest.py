@@ -32,13 +32,18 @@ os.environ.update(
 
 from celery_app.client import Client  # noqa: E402
 from celery_app.stack.profile import embedded_stack, is_embedded  # noqa: E402
+from tests.leftovers import cancel_leftovers  # noqa: E402
 from tests.worker_process import WorkerProcess  # noqa: E402
+
+_opened: list[Client] = []
 
 
 @pytest.fixture(scope="session")
 def client() -> Iterator[Client]:
     """A client of the session's servers."""
-    yield Client()
+    _opened.append(Client())
+    yield _opened[0]
+    _opened.clear()
     from celery_app.celery import app, database
 
     app.backend.result_consumer.stop()
@@ -46,11 +51,21 @@ def client() -> Iterator[Client]:
     database.dispose()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def nothing_goes_on() -> Iterator[None]:
+    """Let no task go on when the tests of its module are over: the next worker would do it."""
+    yield
+    if _opened:
+        cancel_leftovers(_opened[0])
+
+
 @pytest.fixture(scope="module")
 def worker(client: Client) -> Iterator[WorkerProcess]:
     """A worker for the tests of one module."""
     with WorkerProcess() as process:
         yield process
+        # Otherwise it would finish first what it is doing.
+        cancel_leftovers(client)
 
 
 def pytest_sessionfinish() -> None:

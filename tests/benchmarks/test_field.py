@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from benchmarks.field.figures import bound_of, figures_of
 from benchmarks.field.peers import OURS, REFERENCE
 from benchmarks.field.workloads import SLOTS, SMALL, WORKLOADS
@@ -16,6 +18,7 @@ from benchmarks.shapes import chain_graph, fan_graph, layered_graph, random_grap
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.long
 def test_both_sides_answer_rightly_and_their_figures_are_kept(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.field", "--only", REFERENCE, "--small"]
     ran = subprocess.run(

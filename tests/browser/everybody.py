@@ -10,25 +10,23 @@ from playwright.sync_api import Page
 
 #: Faults of these kinds keep somebody out.
 KEEPS_OUT = ("serious", "critical")
-SCHEMES = ("light", "dark")
-SIZES = {"desk": (1400, 900), "phone": (390, 844)}
+#: Each colour scheme and each size once; what keeps somebody out in one of both does so with the other.
+LOOKS = {"light-desk": ("light", 1400, 900), "dark-phone": ("dark", 390, 844)}
 
 
 def faults_of(page: Page, name: str) -> dict[str, list[object]]:
-    """Return what is wrong with a page as it stands, in light and dark, on a desk and on a phone.
+    """Return what is wrong with a page as it stands, in the light on a desk and in the dark on a phone.
 
     SCREENSHOTS names a folder for a picture of each.
     """
     found: dict[str, list[object]] = {}
-    for scheme in SCHEMES:
+    for look, (scheme, width, height) in LOOKS.items():
         page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type] # it is one of its words
-        for size, (width, height) in SIZES.items():
-            page.set_viewport_size({"width": width, "height": height})
-            look = f"{name}-{scheme}-{size}"
-            if folder := os.environ.get("SCREENSHOTS"):
-                page.screenshot(path=Path(folder) / f"{look}.png", full_page=True)
-            if faults := [*_kept_out(page), *_too_wide(page)]:
-                found[look] = faults
+        page.set_viewport_size({"width": width, "height": height})
+        if folder := os.environ.get("SCREENSHOTS"):
+            page.screenshot(path=Path(folder) / f"{name}-{look}.png", full_page=True)
+        if faults := [*_kept_out(page), *_too_wide(page)]:
+            found[look] = faults
     return found
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from socket import gethostname
 
 import psutil
 import pytest
@@ -24,7 +25,8 @@ def celery(*args: str) -> list[str]:
 def test_inspect_shows_the_worker_its_queues_and_its_recovery(worker: WorkerProcess) -> None:
     def inspected(what: str) -> dict[str, object]:
         done = subprocess.run(
-            celery("inspect", what, "--json", "--timeout", "5"),
+            # Without the name of a worker it waits until the time is over.
+            celery("inspect", what, "--json", "--timeout", "20", "-d", f"{worker.name}@{gethostname()}"),
             capture_output=True, text=True, check=True, env=os.environ,
         )  # fmt: skip
         return dict(json.loads(done.stdout.splitlines()[-1]))

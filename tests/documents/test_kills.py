@@ -23,8 +23,8 @@ pytestmark = pytest.mark.chaos
 
 PLACES = [
     "after-section",
-    "before-document",
-    "after-document",
+    pytest.param("before-document", marks=pytest.mark.faults_long),
+    pytest.param("after-document", marks=pytest.mark.faults_long),
     "before-commit",
     pytest.param("after-commit", marks=pytest.mark.faults_long),
     pytest.param("before-publish", marks=pytest.mark.faults_long),
@@ -87,7 +87,9 @@ def test_a_worker_dies_and_the_next_one_writes_on(
     assert_nothing_doubled(writing)
 
 
-@pytest.mark.parametrize("place", ["after-section", "after-document"])
+@pytest.mark.parametrize(
+    "place", ["after-section", pytest.param("after-document", marks=pytest.mark.faults_long)]
+)
 def test_without_recovery_the_same_death_leaves_it_unwritten(
     study: Study, manager: DocumentationManager, hosts: str, tmp_path: Path, place: str
 ) -> None:

@@ -199,7 +199,8 @@ def test_a_plan_that_never_becomes_whole_takes_its_steps_with_it(
     handle = client.submit(JOB, plan=True, timeout=2.0)
     with pytest.raises(TaskFailed, match="deadline"):
         handle.result(timeout=30)
-    assert states(handle) == {ACTIONS[0]: "cancelled"}
+    # The deadline is the step's as well, and whoever notices it first tells.
+    assert states(handle) in ({ACTIONS[0]: "cancelled"}, {ACTIONS[0]: "failed"})
     model.held = set()
     model.plans = [said(FIRST, SECOND, LAST)]
     handle.retry()

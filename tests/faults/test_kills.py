@@ -27,7 +27,7 @@ def test_twenty_kills_while_ten_graphs_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fault", "seconds"),
     [
-        ("broker emptied", 60),
+        pytest.param("broker emptied", 60, marks=pytest.mark.faults_long),
         pytest.param("broker restarted", 60, marks=pytest.mark.faults_long),
         pytest.param("postgres restarted", 60, marks=pytest.mark.faults_long),
         ("both restarted", 60),

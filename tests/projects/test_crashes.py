@@ -54,7 +54,14 @@ def kept_after(
     return [each for each in found.artifacts if each.name == "facts"]
 
 
-@pytest.mark.parametrize("place", ["after-artifact-file", "after-artifact", "before-commit"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "after-artifact-file",
+        pytest.param("after-artifact", marks=pytest.mark.faults_long),
+        "before-commit",
+    ],
+)
 def test_one_artifact_is_kept_whole(
     client: Client, manager: ProjectManager, spec: Spec, talking: dict[str, str], tmp_path: Path, place: str
 ) -> None:  # fmt: skip

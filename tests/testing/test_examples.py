@@ -14,7 +14,10 @@ from celery_app.testing.reading import read_suite
 from celery_app.testing.results import TestResults
 
 ROOT = Path(__file__).parents[2]
-SHIPPED = sorted((ROOT / "config" / "suites").glob("*.agenttest.yaml"))
+SHIPPED = [
+    pytest.param(path, marks=[pytest.mark.long] if path.name.startswith("workflows") else [])
+    for path in sorted((ROOT / "config" / "suites").glob("*.agenttest.yaml"))
+]
 TEXT = (ROOT / "docs" / "testing.md").read_text()
 BLOCKS = re.findall(r"```yaml\n(name: (\w+)\n.*?)```", TEXT, re.DOTALL)
 

@@ -98,6 +98,7 @@ def test_it_costs_nothing_where_it_is_not_used() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_a_project_that_only_installs_this_package(tmp_path: Path) -> None:
     python = fresh_python(tmp_path / "venv")
