@@ -63,6 +63,7 @@ bench-full: .venv/.bench ## everything that docs/benchmarks.md says, measured an
 	$(BIN)/python -m benchmarks.field --full --rounds 7
 	$(BIN)/python -m benchmarks.plans --model scripted --rounds 5
 	$(BIN)/python -m benchmarks.plans --model embedded --rounds 5
+	$(BIN)/python -m benchmarks.graphs makespan
 	$(BIN)/python -m benchmarks.growth
 	$(BIN)/python -m benchmarks.report
 

@@ -3,7 +3,8 @@
     python -m benchmarks.graphs makespan [--seeds 20] [--kill]
     python -m benchmarks.graphs scale
 
-The servers are embedded ones of the measurement's own; workers are ordinary ones (threads, 16).
+The servers are embedded ones of the measurement's own; workers are ordinary ones (threads, 16). The figures
+of `makespan` are kept in build/bench/makespan.json, unless workers were killed.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,14 +31,19 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from benchmarks.kept import FOLDER, ROOT, keep
 from benchmarks.shapes import Graph, lane_graph, layered_graph, random_graph
 from benchmarks.waiting import wait_for_words
 
 if TYPE_CHECKING:
     from celery_app.client import Client
 
-ROOT = Path(__file__).parents[1]
 SLOTS = 16
+#: Graphs whose tasks take 50 to 500 ms.
+KINDS: dict[str, Callable[[random.Random], Graph]] = {
+    "random graphs": random_graph,
+    "uneven lanes": lane_graph,
+}
 
 
 @contextmanager
@@ -156,39 +162,54 @@ def main() -> None:
 @main.command()
 @click.option("--seeds", default=20, show_default=True, help="Graphs of each kind.")
 @click.option("--kill", is_flag=True, help="Kill a worker in the middle of each.")
-def makespan(seeds: int, kill: bool) -> None:
+@click.option(
+    "--into", default=FOLDER, type=click.Path(path_type=Path), help="Where they are kept."
+)
+def makespan(seeds: int, kill: bool, into: Path) -> None:
     """Compare the time that graphs take with the best that 16 slots could do."""
-    table = Table(title="Makespan against max(critical path, greedy schedule)")
-    for column in ("graphs", "nodes", "bound", "measured", "ratio p50", "ratio max", "barriers"):
-        table.add_column(column, justify="right")
+    rows: list[dict[str, float | str]] = []
     with system() as client:
-        for name, make in (("random", random_graph), ("uneven lanes", lane_graph)):
+        for name, make in KINDS.items():
             graphs = [make(random.Random(seed)) for seed in range(seeds)]
-            ratios, took, twice = [], [], 0
-            with ExitStack() as stack:
-                if not kill:
-                    stack.enter_context(worker())
-                    run(client, layered_graph(4, 16))
-                for seed, graph in enumerate(track(graphs, name)):
-                    if kill:
-                        seconds, doubled = run_with_a_kill(client, graph, random.Random(seed))
-                        twice += doubled
-                    else:
-                        seconds = run(client, graph)
-                    took.append(seconds)
-                    ratios.append(seconds / bound(graph))
-            table.add_row(
-                f"{len(graphs)} {name}" + (", a worker killed" if kill else ""),
-                f"{sum(len(graph.seconds) for graph in graphs)}",
-                f"{sum(map(bound, graphs)):.1f} s",
-                f"{sum(took):.1f} s",
-                f"{statistics.median(ratios):.3f}",
-                f"{max(ratios):.3f}",
-                f"{statistics.median(g.barriers(SLOTS) / bound(g) for g in graphs):.2f}",
-            )
-            if kill:
-                print(f"{name}: all complete; recorded twice: {twice}")
+            took = killed_runs(client, name, graphs) if kill else runs(client, name, graphs)
+            rows.append({"kind": name, **_beside_bounds(graphs, took)})
+    table = Table(*rows[0], title="Makespan against max(critical path, greedy schedule)")
+    for row in rows:
+        table.add_row(*(cell if isinstance(cell, str) else f"{cell:.3f}" for cell in row.values()))
     Console().print(table)
+    if not kill:
+        click.echo(f"all figures: {keep('makespan', {'rows': rows}, into)}")
+
+
+def runs(client: Client, name: str, graphs: Sequence[Graph]) -> list[float]:
+    """Run graphs one after the other on one worker; return their seconds."""
+    with worker():
+        run(client, layered_graph(4, SLOTS))
+        return [run(client, graph) for graph in track(graphs, name)]
+
+
+def killed_runs(client: Client, name: str, graphs: Sequence[Graph]) -> list[float]:
+    """Run graphs on two workers of which one is killed; say how many ends were recorded twice."""
+    done = [
+        run_with_a_kill(client, graph, random.Random(seed))
+        for seed, graph in enumerate(track(graphs, name))
+    ]
+    print(f"{name}: all complete; recorded twice: {sum(doubled for _, doubled in done)}")
+    return [seconds for seconds, _ in done]
+
+
+def _beside_bounds(graphs: Sequence[Graph], took: Sequence[float]) -> dict[str, float | str]:
+    ratios = [seconds / bound(graph) for seconds, graph in zip(took, graphs, strict=True)]
+    return {
+        "graphs": str(len(graphs)),
+        "tasks": str(sum(len(graph.seconds) for graph in graphs)),
+        "bound, s": round(sum(map(bound, graphs)), 1),
+        "measured, s": round(sum(took), 1),
+        "ratio": statistics.median(ratios),
+        "least": min(ratios),
+        "most": max(ratios),
+        "with barriers": statistics.median(g.barriers(SLOTS) / bound(g) for g in graphs),
+    }
 
 
 def bound(graph: Graph) -> float:

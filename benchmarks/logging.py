@@ -23,7 +23,8 @@ import click
 import psutil
 from celery import shared_task
 
-from benchmarks.graphs import ROOT, SLOTS, system
+from benchmarks.graphs import SLOTS, system
+from benchmarks.kept import ROOT
 from benchmarks.sides import Costs, compare, serve
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ import click
 from benchmarks.field.figures import Figure, bound_of, figures_of
 from benchmarks.field.peers import OURS, PEERS, REFERENCE
 from benchmarks.field.workloads import SLOTS, WORKLOADS
+from benchmarks.graphs import SLOTS as GRAPH_SLOTS
 from benchmarks.kept import FOLDER, ROOT, kept
 from benchmarks.pictures import draw_bars, draw_lines
 
@@ -50,6 +51,14 @@ PLANS = {
 GRAPHS = """\
 One graph of layers, each task with three needs, run by one worker (16 threads). The small one comes first
 and last. `result` is reading the whole result again, once it is there.
+"""
+MAKESPAN = f"""\
+## Near the best schedule
+
+Graphs of tasks that take 50 to 500 ms, on one worker with {GRAPH_SLOTS} threads. The bound is what no
+schedule of this kind can beat: the longest way through the graph, or starting whatever is ready
+first, at no cost. `with barriers` is what a system would take at best that waits for each layer
+before it begins the next.
 """
 HISTORY = """\
 Finished tasks in the database, in runs of a hundred, and what it then takes to look and to begin:
@@ -169,6 +178,18 @@ def _spread(name: str, rounds: Sequence[Mapping[str, float]]) -> str:
     return f"{statistics.median(values):.2f} s ({min(values):.2f}–{max(values):.2f})"
 
 
+def makespan_section(found: Kept) -> Iterator[str]:
+    """Yield how near graphs come to their best schedule."""
+    yield MAKESPAN
+    yield machine_of(found)
+    rows: list[dict[str, float | str]] = found["rows"]
+    cells = [
+        [cell if isinstance(cell, str) else f"{cell:.4g}" for cell in row.values()] for row in rows
+    ]
+    yield table(["", *list(rows[0])[1:]], cells)
+    yield "Medians over the graphs, the least and the most.\n"
+
+
 def growth_section(found: Kept, pictures: Path) -> Iterator[str]:
     """Yield what grows with graphs and histories."""
     yield "## Growth\n"
@@ -216,6 +237,8 @@ def document(source: Path, pictures: Path) -> str:
     for model, found in plans.items():
         if found is not None:
             parts += plans_section(model, found)
+    if (makespan := kept("makespan", source)) is not None:
+        parts += makespan_section(makespan)
     if (growth := kept("growth", source)) is not None:
         parts += growth_section(growth, pictures)
     return "\n".join(parts)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +35,9 @@ from celery_app.client import Client  # noqa: E402
 from celery_app.stack.profile import embedded_stack, is_embedded  # noqa: E402
 from tests.leftovers import cancel_leftovers  # noqa: E402
 from tests.worker_process import WorkerProcess  # noqa: E402
+
+# A script starts with it ignored whatever it runs in the background, and so would all be that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _opened: list[Client] = []
 

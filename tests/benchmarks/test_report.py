@@ -48,9 +48,18 @@ def test_the_page_says_what_was_measured_and_leaves_out_the_rest(tmp_path: Path)
     assert "| Dramatiq | nothing | 3 s (2–4) x1.00 |" in page
     assert "Prefect is not in it: it ended." in page
     assert "Growth" not in page
+    assert "best schedule\n" not in page
     picture = (tmp_path / "field.svg").read_text()
     assert document(tmp_path, tmp_path) == page
     assert (tmp_path / "field.svg").read_text() == picture
+
+
+def test_the_page_says_how_near_graphs_come_to_their_best(tmp_path: Path) -> None:
+    row = {"kind": "lanes", "graphs": "2", "ratio": 1.04, "most": 1.0512}
+    keep("makespan", {"rows": [row]}, tmp_path)
+    page = document(tmp_path, tmp_path)
+    assert "## Near the best schedule\n" in page
+    assert "| lanes | 2 | 1.04 | 1.051 |" in page
 
 
 def test_no_figure_says_whose_machine_it_was(tmp_path: Path) -> None:
