@@ -176,7 +176,7 @@ def makespan(seeds: int, kill: bool, into: Path) -> None:
     table = Table(*rows[0], title="Makespan against max(critical path, greedy schedule)")
     for row in rows:
         table.add_row(*(cell if isinstance(cell, str) else f"{cell:.3f}" for cell in row.values()))
-    Console().print(table)
+    Console(width=120).print(table)
     if not kill:
         click.echo(f"all figures: {keep('makespan', {'rows': rows}, into)}")
 
