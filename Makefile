@@ -48,7 +48,7 @@ test-long: setup ## all tests, the longest ones too (about an hour)
 check: lint test ## lint, then test
 
 faults: setup ## all fault tests: processes, servers and messages hurt under running graphs
-	$(BIN)/python -m pytest -m "" tests/faults tests/chaos tests/engine/test_kills.py tests/documents/test_kills.py tests/projects/test_crashes.py
+	$(BIN)/python -m pytest -m "" tests/faults tests/chaos tests/engine/test_kills.py tests/documents/test_kills.py tests/projects/test_crashes.py tests/testing/test_faults.py
 
 faults-long: setup ## two hundred random faults over mixed graphs (about ten minutes)
 	$(BIN)/python -m tests.faults.campaign --faults 200

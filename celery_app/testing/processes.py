@@ -19,11 +19,9 @@ from uuid import uuid4
 
 import psutil
 
-from celery_app.stack.processes import wait_for_ends
+from celery_app.stack import processes
 
 __all__ = ["WorkerProcess", "kill", "wait_until"]
-
-_PAUSE = 0.02
 
 
 def wait_until(
@@ -33,12 +31,9 @@ def wait_until(
 
     Raises AssertionError after `seconds`, with how it then stands if `why` is a question.
     """
-    deadline = time.monotonic() + seconds
-    while not happened():
-        if time.monotonic() > deadline:
-            told = why() if callable(why) else why
-            raise AssertionError(told or f"did not happen within {seconds:g} s")
-        time.sleep(_PAUSE)
+    if not processes.wait_until(happened, seconds):
+        told = why() if callable(why) else why
+        raise AssertionError(told or f"did not happen within {seconds:g} s")
 
 
 def kill(pid: int | None, how: signal.Signals = signal.SIGKILL) -> None:
@@ -47,7 +42,7 @@ def kill(pid: int | None, how: signal.Signals = signal.SIGKILL) -> None:
         return
     process = psutil.Process(pid)
     process.send_signal(how)
-    assert not wait_for_ends([process], 20), f"process {pid} did not end"
+    assert not processes.wait_for_ends([process], 20), f"process {pid} did not end"
 
 
 class WorkerProcess:

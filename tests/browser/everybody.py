@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import product
 from pathlib import Path
 
 from axe_playwright_python.sync_playwright import Axe
@@ -10,21 +11,22 @@ from playwright.sync_api import Page
 
 #: Faults of these kinds keep somebody out.
 KEEPS_OUT = ("serious", "critical")
-#: Each colour scheme and each size once; what keeps somebody out in one of both does so with the other.
-LOOKS = {"light-desk": ("light", 1400, 900), "dark-phone": ("dark", 390, 844)}
+SCHEMES = ("light", "dark")
+SIZES = {"desk": (1400, 900), "phone": (390, 844)}
 
 
 def faults_of(page: Page, name: str) -> dict[str, list[object]]:
-    """Return what is wrong with a page as it stands, in the light on a desk and in the dark on a phone.
+    """Return what is wrong with a page as it stands, in light and dark, on a desk and on a phone.
 
     SCREENSHOTS names a folder for a picture of each.
     """
     found: dict[str, list[object]] = {}
-    for look, (scheme, width, height) in LOOKS.items():
+    for scheme, (size, (width, height)) in product(SCHEMES, SIZES.items()):
         page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type] # it is one of its words
         page.set_viewport_size({"width": width, "height": height})
+        look = f"{name}-{scheme}-{size}"
         if folder := os.environ.get("SCREENSHOTS"):
-            page.screenshot(path=Path(folder) / f"{name}-{look}.png", full_page=True)
+            page.screenshot(path=Path(folder) / f"{look}.png", full_page=True)
         if faults := [*_kept_out(page), *_too_wide(page)]:
             found[look] = faults
     return found

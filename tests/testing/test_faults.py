@@ -13,8 +13,16 @@ from celery_app.testing.suite import FAULTS
 SUITE = Path(__file__).parent / "suites" / "faults.yaml"
 
 
+#: The work is tried for half a minute before it fails.
+LONG = "a model that stays broken"
+CASES = [
+    pytest.param(case.name, marks=[pytest.mark.faults_long] if case.name == LONG else [])
+    for case in read_suite(SUITE).test_cases
+]
+
+
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("case", [case.name for case in read_suite(SUITE).test_cases])
+@pytest.mark.parametrize("case", CASES)
 def test_the_work_goes_on(case: str) -> None:
     suite = read_suite(SUITE)
     results = AgentTestFramework().run(
