@@ -169,5 +169,5 @@ def test_what_is_focused_stays_so_while_the_page_changes(
     page = open_page(f"{console.url}/console/tasks/{handle.id}")
     last = page.locator("#graph td a", has_text="Bind the drawings")
     last.focus()
-    expect(page.locator("#standing .state")).to_contain_text("succeeded", timeout=30_000)
+    expect(page.locator("#standing .state")).to_contain_text("succeeded")
     expect(last).to_be_focused()

@@ -174,7 +174,7 @@ def test_a_workflow_is_started_by_its_form(console: Rooms, open_page: OpenPage) 
     page.get_by_role("button", name="Start").click()
     expect(page.locator(".notice")).to_have_text("The run has begun.")
     result = page.locator("#result .result")
-    expect(result).to_contain_text("Ann greets 3 on Monday", timeout=30_000)
+    expect(result).to_contain_text("Ann greets 3 on Monday")
     expect(result).to_contain_text("a flag")
     expect(result).to_contain_text("22.5")
     last = opened(open_page, console, "workflow").locator("#runs tbody tr").first
@@ -252,7 +252,7 @@ def test_the_log_is_searched_and_live(console: Rooms, open_page: OpenPage) -> No
     page.evaluate("window.isTheSamePage = true")
     say(console.task, "INFO", "too quiet to be seen")
     say(console.task, "WARNING", "the sluice is open")
-    expect(lines.first).to_contain_text("the sluice is open", timeout=10_000)
+    expect(lines.first).to_contain_text("the sluice is open")
     expect(lines).to_have_count(3)
     assert page.evaluate("window.isTheSamePage")
 

@@ -2,8 +2,9 @@
 //
 // <main data-stream> names a stream of events. Whenever something happens in it, the page is fetched again and
 // each part of it with `data-live` and an id takes the place of the one that stands here, if it differs; one
-// with `data-passing` goes once the server has it no more. What a person has opened, written or focused stays as it is. Without this script a page is not live, and
-// otherwise the same.
+// with `data-passing` goes once the server has it no more. What a person has opened, written or focused stays as
+// it is; in a part with `data-live="each"` that holds for each of its children, and the others go on being live.
+// Without this script a page is not live, and otherwise the same.
 
 const SHORTEST_PAUSE = 300;
 // Durations go on while nothing happens.
@@ -74,12 +75,31 @@ function replaceParts(fresh) {
   document.title = fresh.title;
   for (const part of fresh.querySelectorAll("[data-live][id]")) {
     const known = document.getElementById(part.id);
-    if (known !== null && !isBeingWritten(known)) replace(known, document.adoptNode(part));
+    if (known === null) continue;
+    if (!isBeingWritten(known)) replace(known, document.adoptNode(part));
+    else if (known.dataset.live === "each") replaceEach(known, part);
   }
   for (const part of document.querySelectorAll("[data-passing][id]")) {
     if (fresh.getElementById(part.id) === null) part.remove();
   }
   announce(before, states(document));
+}
+
+function replaceEach(list, fresh) {
+  for (const known of [...list.children]) {
+    if (!isBeingWritten(known) && fresh.querySelector(`#${CSS.escape(known.id)}`) === null) known.remove();
+  }
+  let before = null;
+  for (const part of [...fresh.children]) {
+    const known = document.getElementById(part.id);
+    if (known === null) {
+      if (before === null) list.prepend(part);
+      else before.after(part);
+    } else if (!isBeingWritten(known)) {
+      replace(known, document.adoptNode(part));
+    }
+    before = document.getElementById(part.id);
+  }
 }
 
 function replace(known, part) {
