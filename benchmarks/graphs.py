@@ -9,6 +9,7 @@ of `makespan` are kept in build/bench/makespan.json, unless workers were killed.
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import shutil
@@ -32,13 +33,15 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks.kept import FOLDER, ROOT, keep
-from benchmarks.shapes import Graph, lane_graph, layered_graph, random_graph
+from benchmarks.shapes import Graph, lane_graph, layered_graph, random_graph, stretched
 from benchmarks.waiting import wait_for_words
 
 if TYPE_CHECKING:
     from celery_app.client import Client
 
 SLOTS = 16
+#: By how much tasks are stretched, and how long they take then. A short call of a model takes a second.
+SCALES = {1: "50 to 500 ms", 4: "0.2 to 2 s"}
 #: Graphs whose tasks take 50 to 500 ms.
 KINDS: dict[str, Callable[[random.Random], Graph]] = {
     "random graphs": random_graph,
@@ -160,7 +163,9 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--seeds", default=20, show_default=True, help="Graphs of each kind.")
+@click.option(
+    "--seeds", default=20, show_default=True, help="Graphs of each kind; a quarter with long tasks."
+)
 @click.option("--kill", is_flag=True, help="Kill a worker in the middle of each.")
 @click.option(
     "--into", default=FOLDER, type=click.Path(path_type=Path), help="Where they are kept."
@@ -169,8 +174,10 @@ def makespan(seeds: int, kill: bool, into: Path) -> None:
     """Compare the time that graphs take with the best that 16 slots could do."""
     rows: list[dict[str, float | str]] = []
     with system() as client:
-        for name, make in KINDS.items():
-            graphs = [make(random.Random(seed)) for seed in range(seeds)]
+        for (factor, length), (shape, make) in itertools.product(SCALES.items(), KINDS.items()):
+            name = f"{shape}, {length}"
+            chances = map(random.Random, range(max(1, seeds // factor)))
+            graphs = [stretched(make(chance), factor) for chance in chances]
             took = killed_runs(client, name, graphs) if kill else runs(client, name, graphs)
             rows.append({"kind": name, **_beside_bounds(graphs, took)})
     table = Table(*rows[0], title="Makespan against max(critical path, greedy schedule)")

@@ -55,9 +55,9 @@ and last. `result` is reading the whole result again, once it is there.
 MAKESPAN = f"""\
 ## Near the best schedule
 
-Graphs of tasks that take 50 to 500 ms, on one worker with {GRAPH_SLOTS} threads. The bound is what no
-schedule of this kind can beat: the longest way through the graph, or starting whatever is ready
-first, at no cost. `with barriers` is what a system would take at best that waits for each layer
+Graphs of tasks that do nothing for as long as a row says, on one worker with {GRAPH_SLOTS} threads. The bound
+is what no schedule of this kind can beat: the longest way through the graph, or starting whatever is
+ready first, at no cost. `with barriers` is what a system would take at best that waits for each layer
 before it begins the next.
 """
 HISTORY = """\

@@ -146,6 +146,11 @@ def fan_graph(width: int) -> Graph:
     return Graph([0.0] * (width + 2), [[], *([0] for _ in parts), parts])
 
 
+def stretched(graph: Graph, factor: float) -> Graph:
+    """Return the same graph with longer sleeps."""
+    return Graph([seconds * factor for seconds in graph.seconds], graph.needs)
+
+
 def slept(graph: Graph, chance: random.Random) -> Graph:
     """Return the same graph with sleeps of 10 to 200 ms."""
     return Graph([round(chance.uniform(0.01, 0.2), 4) for _ in graph.seconds], graph.needs)

@@ -29,8 +29,8 @@ logger = logging.getLogger(__name__)
 
 #: Everything that no agent performs: registered Celery tasks, chores, collecting.
 DEFAULT_QUEUE = "tasks"
-#: Levels that exist on Redis: 0 is served first.
-PRIORITY_STEPS = list(range(10))
+#: Levels that exist on Redis, as Celery has them: 0 is served first. A worker looks into a list for each.
+PRIORITY_STEPS = [0, 3, 6, 9]
 _AGENT_PREFIX = "agent."
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
 from kombu import Connection, Queue
+from kombu.asynchronous import Hub, get_event_loop, set_event_loop
 from kombu.transport import redis
 
 from celery_app.celery import app
 from celery_app.client import Client
-from celery_app.worker.channel import Transport
+from celery_app.worker.channel import Message, Transport
 
 #: Longer than anything here may take.
 SECONDS = 600
@@ -48,3 +51,92 @@ def test_a_message_that_comes_while_it_closes_is_heard(connection: Connection) -
         app.amqp.Producer(app.connection_for_write().channel()).publish("here", routing_key=queue)
         channel.close()
     assert heard == ["here"]
+
+
+@pytest.fixture
+def loop() -> Iterator[Hub]:
+    """The loop of a consumer."""
+    before = get_event_loop()
+    hub = Hub()
+    set_event_loop(hub)
+    yield hub
+    hub.close()
+    set_event_loop(before)
+
+
+def delivered(channel: redis.Channel, count: int) -> list[Message]:
+    """Messages that have been sent and handed out."""
+    queue = f"some-{uuid4().hex}"
+    Queue(queue)(channel).declare()
+    sender = app.amqp.Producer(app.connection_for_write().channel())
+    for _ in range(count):
+        sender.publish("here", routing_key=queue)
+    return [channel.basic_get(queue) for _ in range(count)]
+
+
+def unconfirmed(channel: redis.Channel, messages: list[Message]) -> int:
+    """How many of them the broker would hand out again."""
+    tags = [message.delivery_tag for message in messages]
+    with channel.conn_or_acquire() as client:
+        noted = {tag.decode() for tag in client.zrange(channel.unacked_index_key, 0, -1)}
+        kept = [client.hget(channel.unacked_key, tag) is not None for tag in tags]
+    assert kept == [tag in noted for tag in tags]
+    return sum(kept)
+
+
+def test_what_is_done_with_makes_room_at_once_and_is_told_together(
+    connection: Connection, loop: Hub
+) -> None:
+    settled: list[Message] = []
+    with connection:
+        channel = connection.channel()
+        channel.qos.prefetch_count = 3
+        messages = delivered(channel, 3)
+        assert not channel.qos.can_consume()
+        for message in messages:
+            message.on_settled = settled.append
+            message.ack()
+        assert channel.qos.can_consume()
+        assert settled == []
+        assert unconfirmed(channel, messages) == 3
+        assert all(message.verdict is not None for message in messages)
+        time.sleep(loop.fire_timers())
+        loop.fire_timers()
+        assert settled == messages
+        assert unconfirmed(channel, messages) == 0
+        assert all(message.acknowledged and message.verdict is None for message in messages)
+        messages[0].ack()
+        assert loop.timer.queue == []
+
+
+@pytest.mark.usefixtures("loop")
+def test_a_channel_tells_what_is_done_with_before_it_closes(connection: Connection) -> None:
+    with connection:
+        channel, other = connection.channel(), connection.channel()
+        messages = delivered(channel, 2)
+        for message in messages:
+            message.ack()
+        assert unconfirmed(other, messages) == 2
+        channel.close()
+        assert unconfirmed(other, messages) == 0
+
+
+def test_what_a_lost_channel_could_not_tell_is_told_by_the_next(
+    connection: Connection, loop: Hub
+) -> None:
+    with connection:
+        channel, other = connection.channel(), connection.channel()
+        [early, late] = delivered(channel, 2)
+        early.ack()
+        channel.closed, channel.do_restore = True, False
+        late.ack()
+        time.sleep(loop.fire_timers())
+        loop.fire_timers()
+        assert unconfirmed(other, [early, late]) == 2
+        for message in (early, late):
+            message.channel = other
+            assert message.verdict is not None
+            message.verdict()
+        time.sleep(loop.fire_timers())
+        loop.fire_timers()
+        assert unconfirmed(other, [early, late]) == 0
