@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from uuid import UUID
 
 from celery.canvas import Signature
 
@@ -108,17 +107,18 @@ class _Drawing:
         above: _Above = _NOTHING,
         way: _Way | None = None,
     ) -> None:
+        task_id = str(task.id)
         task, above = self._inherit(task, above)
         way = way or self._way(task)
         if task.subtasks:
-            unmet = self.add_subtasks(str(task.id), task.subtasks, waits_for, above)
+            unmet = self.add_subtasks(task_id, task.subtasks, waits_for, above)
         else:
             unmet = len(waits_for)
-            self._edges(str(task.id), waits_for, need="success")
+            self._edges(task_id, waits_for, need="success")
         self._describe(way)
         self.graph.tasks.append(
             NewTask(
-                id=str(task.id),
+                id=task_id,
                 root_id=self._root_id,
                 parent_id=parent_id,
                 position=position,
@@ -167,31 +167,32 @@ class _Drawing:
         self, parent_id: str, subtasks: Sequence[Task], waits_for: list[str], above: _Above
     ) -> int:
         """Add subtasks and the edges into their parent; return how many edges those are."""
-        inside = {subtask.id for subtask in subtasks}
+        needs = {
+            str(task.id): list(dict.fromkeys(map(str, task.dependencies))) for task in subtasks
+        }
         graph = TaskGraph(
-            {task.id: [d for d in task.dependencies if d in inside] for task in subtasks}
+            {body: [one for one in needed if one in needs] for body, needed in needs.items()}
         )
-        ways = {task.id: self._way(task, above.project) for task in subtasks}
+        ways = {str(task.id): self._way(task, above.project) for task in subtasks}
         # What waits for more than its neighbour inside may not simply follow it.
         apart = [
-            task.id
-            for task in subtasks
-            if task.subtasks or ways[task.id].taken or not inside.issuperset(task.dependencies)
+            body
+            for (body, needed), task in zip(needs.items(), subtasks, strict=True)
+            if task.subtasks or ways[body].taken or len(graph.dependencies(body)) < len(needed)
         ]
         chains = _chains(graph, joins=apart)
-        for position, task in enumerate(subtasks):
-            needed = [str(dependency) for dependency in task.dependencies]
-            first = not graph.dependencies(task.id)
+        for position, (body, task) in enumerate(zip(needs, subtasks, strict=True)):
+            first = not graph.dependencies(body)
             self.add(
                 task,
                 position=position,
-                waits_for=list(dict.fromkeys(needed + waits_for if first else needed)),
+                waits_for=list(dict.fromkeys(needs[body] + waits_for)) if first else needs[body],
                 parent_id=parent_id,
-                chain=chains.get(task.id, ()),
+                chain=chains.get(body, ()),
                 above=above,
-                way=ways[task.id],
+                way=ways[body],
             )
-        sinks = [str(sink) for sink in graph.sinks]
+        sinks = graph.sinks
         self._edges(parent_id, sinks, need="always")
         return len(sinks)
 
@@ -227,12 +228,12 @@ def _of_project(task: Task, project: str | None) -> Task:
     return task.model_copy(update={"project": project})
 
 
-def _chains(graph: TaskGraph[UUID], joins: Sequence[UUID]) -> dict[UUID, tuple[str, ...]]:
+def _chains(graph: TaskGraph[str], joins: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """For the head of each chain, the ids that follow it in its message."""
     canvas = compile_graph(graph, _unsent, joins=joins)
-    return {segment[0]: tuple(str(node) for node in segment[1:]) for segment in canvas.segments}
+    return {segment[0]: segment[1:] for segment in canvas.segments}
 
 
-def _unsent(node: UUID) -> Signature:
+def _unsent(node: str) -> Signature:
     # Only the shape of the canvas is stored; signatures are made from rows when they are sent.
-    return Signature("task.run", immutable=True, options={"task_id": str(node)})
+    return Signature("task.run", immutable=True, options={"task_id": node})
