@@ -116,7 +116,8 @@ def field_section(found: Kept, pictures: Path) -> Iterator[str]:
             for side in sides
             if side in figures[name]
         )
-        yield f"With sleeps, over the best schedule of {SLOTS} slots ({bound:.3f} s): {told}.\n"
+        title = WORKLOADS[name].title
+        yield f"*{title}*, over the best schedule of {SLOTS} slots ({bound:.3f} s): {told}.\n"
     needs = sorted({need for side in sides for need in PEERS[side].needs})
     yield f"Versions of the others: {', '.join(needs) or 'as above'}.\n"
     for side, why in found.get("absent", {}).items():

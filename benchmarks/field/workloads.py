@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from benchmarks.shapes import Graph, chain_graph, fan_graph, layered_graph, slept
+from benchmarks.shapes import Graph, chain_graph, fan_graph, layered_graph, slept, stretched
 
 __all__ = ["CORE", "FULL", "SLOTS", "SMALL", "WARM_UP", "WORKLOADS", "Workload"]
 
@@ -36,6 +36,9 @@ WORKLOADS = {
     "chain-100": Workload("chain of 100", chain_graph(100)),
     "layered": Workload("10 layers of 10, three needs", _layered(10)),
     "sleeps": Workload("the same, 10 to 200 ms each", slept(_layered(10), random.Random(4))),
+    "sleeps-long": Workload(
+        "the same, 50 ms to 1 s each", stretched(slept(_layered(10), random.Random(4)), 5)
+    ),
     "latency": Workload("one task", chain_graph(1), repeats=20),
     "fan-20": Workload("fan-out and fan-in, 20", fan_graph(20)),
     "chain-10": Workload("chain of 10", chain_graph(10)),
@@ -44,6 +47,6 @@ WORKLOADS = {
 }
 CORE = ("fan-100", "chain-40", "chain-100", "layered", "sleeps", "latency")
 #: The largest is the last one: some are busy with it long after they have answered.
-FULL = (*CORE, "fan-1000")
+FULL = (*CORE, "sleeps-long", "fan-1000")
 SMALL = ("fan-20", "chain-10", "layered-4", "sleeps-4", "latency")
 WARM_UP = ("fan-20", "chain-10", "layered-4", "latency")
