@@ -101,7 +101,7 @@ def test_what_is_being_written_stays_while_the_page_is_live(
     page.locator("h1").click()
     later = console.client.start_workflow(load(ASKING))
     other = page.locator(f"[id='answer-{later.id}-menu']")
-    expect(other).to_be_visible(timeout=30_000)
+    expect(other).to_be_visible()
     with page.expect_response(page.url), page.expect_response(page.url):
         console.client.submit_graph(diamond(1))
     assert menu.input_value() == '{"soup": 1'

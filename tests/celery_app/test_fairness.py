@@ -37,12 +37,11 @@ def test_the_earliest_deadline_goes_first_among_equals(client: Client) -> None:
         for number in order
     ]
     handle = client.submit_graph([*tasks, *(echo(f"none {number}") for number in range(10))])
-    with WorkerProcess("--pool", "solo"):
+    # One sender alone: two that release at the same moment may overtake each other on the way to the broker.
+    with WorkerProcess("--pool", "solo", AI_AGENT__RECOVERY__ENABLED="false"):
         result = handle.result(timeout=60)
     begun = started(handle, result)
-    assert sorted(begun[:100]) == list(range(100))
-    # What a worker sends and what its recovery sends at the same moment may change places.
-    assert all(abs(place - number) <= 1 for place, number in enumerate(begun[:100]))
+    assert begun[:100] == list(range(100))
     assert len(begun) == 110
 
 

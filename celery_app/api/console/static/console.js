@@ -3,7 +3,8 @@
 // <main data-stream> names a stream of events. Whenever something happens in it, the page is fetched again and
 // each part of it with `data-live` and an id takes the place of the one that stands here, if it differs; one
 // with `data-passing` goes once the server has it no more. What a person has opened, written or focused stays as
-// it is; in a part with `data-live="each"` that holds for each of its children, and the others go on being live.
+// it is; in a part with `data-live="each"` that holds for each of its children, which have ids, and the others go
+// on being live.
 // Without this script a page is not live, and otherwise the same.
 
 const SHORTEST_PAUSE = 300;
