@@ -96,6 +96,8 @@ def celery_options(settings: SystemSettings) -> dict[str, Any]:
             "socket_keepalive": True,
             "global_keyprefix": f"{settings.system.name}:",
             "priority_steps": PRIORITY_STEPS,
+            # Our own: see worker.channel.
+            "recovery": settings.recovery.enabled,
         },
         # Nested canvases of users deadlock on a small pool.
         "broker_pool_limit": 64,

@@ -6,6 +6,8 @@ Invariants
     heard it, over any number of lost connections. That one is done with makes room for the next at
     once; the broker hears it soon, with all that are done until then.
   * A broker that is full loses nothing that it had accepted: the message runs, only unsecured.
+  * The broker keeps no copy of a message of a graph that was handed out. Postgres knows that it was sent:
+    should it be lost, recovery sends it again, sooner than a visibility timeout would.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from kombu.transport import redis, virtual
 from redis.exceptions import RedisError
 
 from celery_app import broker
+from celery_app.postgres.request import is_graph_task
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +57,11 @@ class Message(virtual.Message):
             _words(self.delivery_tag, info["exchange"], info["routing_key"])
         except MALFORMED as error:
             raise NoMessage(f"{error!r} in {payload!r:.300}") from error
+
+    @property
+    def is_recovered(self) -> bool:
+        """Whether it is sent again should it be lost, so that nobody needs to keep it."""
+        return self.channel.recovery and is_graph_task(self.headers)
 
     def ack(self, multiple: bool = False) -> None:
         """Have the broker told that the message is done with."""
@@ -108,13 +116,29 @@ class QoS(redis.QoS):
     """What a channel has handed out, also while the broker takes no more."""
 
     def append(self, message: Any, delivery_tag: str) -> None:
-        """Note a message as handed out, here at least."""
+        """Note a message as handed out; here alone, if it is sent again should it be lost."""
+        if message.is_recovered:
+            virtual.QoS.append(self, message, delivery_tag)
+            return
         try:
             super().append(message, delivery_tag)
         except self.channel.ResponseError as refused:
             # The message has left its queue: to refuse it here would be to lose it.
             logger.warning("message %s runs unsecured: %s", delivery_tag, refused)
             virtual.QoS.append(self, message, delivery_tag)
+
+    def restore_by_tag(self, tag: str, client: Any = None, leftmost: bool = False) -> None:
+        """Put a message back into its queue."""
+        message = self._delivered.get(tag)
+        if message is None or not message.is_recovered:
+            super().restore_by_tag(tag, client, leftmost)
+            return
+        info = message.delivery_info
+        with self.pipe_or_acquire(client=client) as pipe:
+            self.channel._do_restore_message(
+                message._raw, info["exchange"], info["routing_key"], pipe, leftmost
+            )
+            pipe.execute()
 
     @contextlib.contextmanager
     def pipe_or_acquire(self, pipe: Any = None, client: Any = None) -> Iterator[Any]:
@@ -145,6 +169,9 @@ class Finished:
         """Make room for the next one; in the loop of a consumer the broker is told a little later."""
         # The transport's own would tell of this one alone.
         virtual.QoS.ack(self._channel.qos, message.delivery_tag)
+        if message.is_recovered:
+            message.settle()
+            return
         is_first = not self._messages
         self._messages[message.delivery_tag] = message
         loop = get_event_loop()
@@ -169,7 +196,14 @@ class Finished:
 
 
 class Channel(broker.Channel):
-    """A channel that outlives what it cannot read."""
+    """A channel that outlives what it cannot read.
+
+    Attributes:
+        recovery: Whether messages of graphs are sent again should they be lost (a transport option).
+    """
+
+    recovery = False
+    from_transport_options = (*broker.Channel.from_transport_options, "recovery")
 
     Message = Message
     QoS = QoS
