@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 
+from celery_app.errors import LeaseLost
 from celery_app.handles import TaskHandle
+from celery_app.store.execution import ExecutionStore
+from celery_app.store.records import Claim
 from celery_app.testing.processes import wait_until
 from tests.chores import TWO_SLOTS, chore, lives
 from tests.faults.conftest import Site
@@ -94,3 +97,32 @@ def test_connections_that_are_cut_again_and_again(site: Site) -> None:
             )
         site.assert_complete(handle, tasks)
         assert lives(worker)
+
+
+def test_a_claim_that_the_server_has_lost(site: Site) -> None:
+    """A claim does not wait for the disk; whoever held a lost one is fenced out by the next."""
+    site.database.rows("ALTER SYSTEM SET wal_writer_delay = '10s'")
+    site.database.rows("SELECT pg_reload_conf()")
+    executions = ExecutionStore(site.database)
+    step = chore("echo", "once")
+    handle = site.submit([step])
+
+    def claimed() -> Claim:
+        claim = executions.claim(step["id"], "chore.echo", "somebody", 60)
+        assert isinstance(claim, Claim)
+        return claim
+
+    lost = claimed()
+    away(site, 0)
+    assert site.kinds(handle, "started") == []
+    assert site.manager.get(step["id"]).state == "queued"
+    with pytest.raises(LeaseLost):
+        executions.finish(lost, "succeeded", result="of the lost claim")
+    held = claimed()
+    assert held.fence > lost.fence
+    with pytest.raises(LeaseLost):
+        executions.finish(lost, "succeeded", result="of the lost claim")
+    executions.finish(held, "succeeded", result="of the claim")
+    away(site, 0)
+    assert site.kinds(handle, "started") == [step["id"]]
+    assert site.manager.get(step["id"]).result == "of the claim"
