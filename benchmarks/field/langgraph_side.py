@@ -55,16 +55,25 @@ def whole(graph: Graph, saver: PostgresSaver) -> Any:
     return builder.compile(checkpointer=saver)
 
 
-def fan(width: int, saver: PostgresSaver) -> Any:
+def part(state: dict[str, Any]) -> Any:
+    """Be a part of a fan."""
+    if state["seconds"]:
+        time.sleep(state["seconds"])
+    return {"parts": [1 + state["source"]]}
+
+
+def fan(level: list[float], saver: PostgresSaver) -> Any:
     """Compile a fan by the library's own way to spread."""
+
+    def spread(state: Fan) -> list[Send]:
+        return [Send("part", {**state, "seconds": seconds}) for seconds in level]
+
     builder = StateGraph(Fan)
     builder.add_node("source", lambda _: {"source": 1})
-    builder.add_node("part", lambda state: {"parts": [1 + state["source"]]})
+    builder.add_node("part", part)
     builder.add_node("sink", lambda state: {"sink": 1 + sum(state["parts"])})
     builder.add_edge(START, "source")
-    builder.add_conditional_edges(
-        "source", lambda state: [Send("part", state) for _ in range(width)], ["part"]
-    )
+    builder.add_conditional_edges("source", spread, ["part"])
     builder.add_edge("part", "sink")
     builder.add_edge("sink", END)
     return builder.compile(checkpointer=saver)
@@ -77,8 +86,8 @@ def main() -> None:
         saver.setup()
 
         def run(graph: Graph) -> float:
-            levels = [len(level) for level in graph.levels()]
-            is_fan = len(levels) == 3 and levels[0] == levels[2] == 1
+            levels = [[graph.seconds[node] for node in level] for level in graph.levels()]
+            is_fan = len(levels) == 3 and len(levels[0]) == len(levels[2]) == 1
             if id(graph) not in compiled:
                 compiled[id(graph)] = fan(levels[1], saver) if is_fan else whole(graph, saver)
             config = {

@@ -61,10 +61,10 @@ def walk(given: int, left: int, final: str) -> int:
 
 
 @app.task(name="spread")
-def spread(given: int, width: int, final: str) -> int:
+def spread(given: int, level: Sequence[float], final: str) -> int:
     """Be the source of a fan, and send the rest of it."""
     value = given + 1
-    chord([step.s(value) for _ in range(width)], last.s().set(task_id=final)).apply_async()
+    chord([step.s(value, seconds) for seconds in level], last.s().set(task_id=final)).apply_async()
     return value
 
 
@@ -91,7 +91,7 @@ def by_hand(graph: Graph) -> Any:
     if max(widths) == 1:
         walk.apply_async((0, len(widths) - 1, final), task_id=final if len(widths) == 1 else None)
     elif len(widths) == 3 and widths[0] == widths[2] == 1:
-        spread.delay(0, widths[1], final)
+        spread.delay(0, levels[1], final)
     else:
         descend.delay([0], levels, final)
     return app.AsyncResult(final)
@@ -104,7 +104,9 @@ def by_canvas(graph: Graph) -> Any:
     if max(widths) == 1:
         return chain(step.s(0), *(step.s() for _ in widths[1:])).apply_async()
     if len(widths) == 3 and widths[0] == widths[2] == 1:
-        return chain(step.s(0), group(step.s() for _ in levels[1]), last.s()).apply_async()
+        return chain(
+            step.s(0), group(step.s(seconds) for seconds in levels[1]), last.s()
+        ).apply_async()
     parts: list[Any] = []
     for number, level in enumerate(levels):
         given = () if number else (0,)

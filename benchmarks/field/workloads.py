@@ -29,6 +29,12 @@ def _layered(side: int) -> Graph:
     return layered_graph(side, side)
 
 
+def _fan_of_sleeps(width: int) -> Graph:
+    """A fan whose parts sleep; its ends do nothing."""
+    parts = slept(fan_graph(width), random.Random(4)).seconds[1:-1]
+    return Graph([0.0, *parts, 0.0], fan_graph(width).needs)
+
+
 WORKLOADS = {
     "fan-100": Workload("fan-out and fan-in, 100", fan_graph(100)),
     "fan-1000": Workload("fan-out and fan-in, 1000", fan_graph(1000)),
@@ -39,14 +45,16 @@ WORKLOADS = {
     "sleeps-long": Workload(
         "the same, 50 ms to 1 s each", stretched(slept(_layered(10), random.Random(4)), 5)
     ),
+    "fan-sleeps": Workload("fan-out of 100, 10 to 200 ms each", _fan_of_sleeps(100)),
     "latency": Workload("one task", chain_graph(1), repeats=20),
     "fan-20": Workload("fan-out and fan-in, 20", fan_graph(20)),
     "chain-10": Workload("chain of 10", chain_graph(10)),
     "layered-4": Workload("4 layers of 4, three needs", _layered(4)),
+    "fan-sleeps-8": Workload("fan-out of 8, 10 to 200 ms each", _fan_of_sleeps(8)),
     "sleeps-4": Workload("the same, 10 to 200 ms each", slept(_layered(4), random.Random(4))),
 }
 CORE = ("fan-100", "chain-40", "chain-100", "layered", "sleeps", "latency")
 #: The largest is the last one: some are busy with it long after they have answered.
-FULL = (*CORE, "sleeps-long", "fan-1000")
-SMALL = ("fan-20", "chain-10", "layered-4", "sleeps-4", "latency")
+FULL = (*CORE, "fan-sleeps", "sleeps-long", "fan-1000")
+SMALL = ("fan-20", "chain-10", "layered-4", "sleeps-4", "fan-sleeps-8", "latency")
 WARM_UP = ("fan-20", "chain-10", "layered-4", "latency")
