@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import redis
 from celery import Celery
+from celery.result import AsyncResult
 
 from celery_app.celery import celery_options
 from celery_app.handles import TaskHandle
@@ -107,6 +108,10 @@ class Site:
     def submit(self, tasks: list[dict[str, Any]]) -> TaskHandle:
         task = Task.model_validate({"description": "a graph", "subtasks": tasks})
         return TaskHandle(self.manager.submit(task), LocalDesk(manager=self.manager))
+
+    def send(self, name: str, *args: Any, **options: Any) -> AsyncResult[Any]:
+        """Send an ordinary Celery task, of which nobody but the broker knows until it has ended."""
+        return self.app.send_task(name, args=args, **options)
 
     def kinds(self, handle: TaskHandle, kind: str) -> list[str]:
         """Return the ids of the tasks that something has happened to, once for each time."""

@@ -60,26 +60,30 @@ def test_a_broker_that_is_away_for_longer_than_the_visibility_timeout(site: Site
     long = chore("sleep", 2 * VISIBILITY_TIMEOUT + 1.5)
     # The keeper may come back too late for the first sweep; here it never does.
     with site.worker(*TWO_SLOTS, without="keeper") as worker:
+        plain = site.send("chore.sleep", 2 * VISIBILITY_TIMEOUT + 1)
         handle = site.submit([long])
         site.wait_for(handle, "started", long)
+        wait_until(lambda: received(worker, plain.id))
         with site.broker_away(worker):
             time.sleep(VISIBILITY_TIMEOUT + 1)  # the fault itself
         site.assert_complete(handle, [long])
-        assert received(worker, long["id"]) == 1
+        assert [received(worker, each) for each in (long["id"], plain.id)] == [1, 1]
 
 
 @pytest.mark.faults_long
 def test_tasks_that_end_while_the_broker_is_away(site: Site) -> None:
     tasks = [chore("sleep", 1), chore("sleep", 1.2)]
     with site.worker("-c", "4") as worker:
+        plain = site.send("chore.sleep", 1)
         handle = site.submit(tasks)
         for task in tasks:
             site.wait_for(handle, "started", task)
         with site.broker_away(worker):
             for task in tasks:
                 site.wait_for(handle, "succeeded", task)
+            assert plain.get(timeout=10) == 1
         site.assert_complete(handle, tasks)
-        assert [received(worker, task["id"]) for task in tasks] == [1, 1]
+        assert [received(worker, each) for each in (*(t["id"] for t in tasks), plain.id)] == [1] * 3
 
 
 @pytest.mark.faults_long
@@ -101,22 +105,23 @@ def test_connections_that_are_cut(site: Site) -> None:
     long = chore("sleep", 3)
     tasks = [long, chore("echo", "after it", long)]
     with site.worker(*TWO_SLOTS) as worker:
+        plain = site.send("chore.sleep", 2)
         handle = site.submit(tasks)
         site.wait_for(handle, "started", long)
+        wait_until(lambda: received(worker, plain.id))
         for kind in ("normal", "pubsub"):
             site.cut(kind)
         site.assert_complete(handle, tasks)
-        assert received(worker, long["id"]) == 1
+        assert [received(worker, each) for each in (long["id"], plain.id)] == [1, 1]
 
 
 @pytest.mark.faults_long
 def test_without_adoption_their_messages_stay_behind(site: Site) -> None:
-    long = chore("sleep", 2)
     with site.worker(*TWO_SLOTS, without="adopt") as worker:
-        handle = site.submit([long])
-        site.wait_for(handle, "started", long)
+        plain = site.send("chore.sleep", 2)
+        wait_until(lambda: received(worker, plain.id))
         site.cut("normal")
-        site.wait_for(handle, "succeeded", long)
+        assert plain.get(timeout=10) == 2
         with pytest.raises(AssertionError):
             wait_until(lambda: not site.left(), VISIBILITY_TIMEOUT)
         assert lives(worker)
@@ -125,7 +130,7 @@ def test_without_adoption_their_messages_stay_behind(site: Site) -> None:
 def test_delayed_tasks_are_taken_up_again(site: Site) -> None:
     moment = datetime.now(UTC) + timedelta(seconds=5)
     with site.worker(*TWO_SLOTS) as worker:
-        delayed = site.app.send_task("chore.echo", args=["later"], eta=moment)
+        delayed = site.send("chore.echo", "later", eta=moment)
         wait_until(lambda: received(worker, delayed.id) == 1)
         with site.broker_away(worker):
             site.replace_data(None)
@@ -214,12 +219,14 @@ def test_a_broker_that_is_full(site: Site) -> None:
     with site.worker(*TWO_SLOTS) as worker:
         handle = site.submit(tasks)
         site.wait_for(handle, "started", tasks[0])
+        plain = site.send("chore.echo", "unsecured")
         site.broker.config_set("maxmemory", 1)
         for task in tasks[:2]:
             site.wait_for(handle, "succeeded", task)
         late = chore("echo", "handed in meanwhile")
         other = site.submit([late])
         site.wait_for(handle, "succeeded", tasks[2])
+        assert plain.get(timeout=10) == "unsecured"
         assert "runs unsecured" in worker.text()
         assert lives(worker)
         site.broker.config_set("maxmemory", 0)
