@@ -148,6 +148,10 @@ class Site:
 
     # Postgres
 
+    def flush_postgres(self) -> None:
+        """Have on disk what has happened so far: claims do not wait for that."""
+        self.database.rows("SELECT pg_logical_emit_message(true, 'flush', '')")
+
     def cut_off_postgres(self) -> None:
         """End Postgres as a power failure would."""
         cut_off(self.postgres)

@@ -40,6 +40,7 @@ def test_in_the_middle_of_a_step(site: Site, pool: str) -> None:
     with site.worker("-P", pool, *TWO_SLOTS) as worker:
         handle = site.submit(tasks)
         site.wait_for(handle, "started", step)
+        site.flush_postgres()
         away(site, 0.5)
         site.assert_complete(handle, tasks)
         assert started(site, handle, step) == 1
@@ -53,6 +54,7 @@ def end_while_it_is_away(site: Site, without: str | None) -> tuple[TaskHandle, d
     with site.worker(*TWO_SLOTS, without=without) as worker:
         handle = site.submit(tasks)
         site.wait_for(handle, "started", step)
+        site.flush_postgres()
         away(site, 1.5)
         site.assert_complete(handle, tasks)
         assert lives(worker)
@@ -76,6 +78,7 @@ def test_for_longer_than_a_lease(site: Site, pool: str) -> None:
     with site.worker("-P", pool, *TWO_SLOTS) as worker, site.worker(*TWO_SLOTS) as other:
         handle = site.submit(tasks)
         site.wait_for(handle, "started", step)
+        site.flush_postgres()
         away(site, 5)
         # Whoever comes first, the renewal or recovery: one of them owns it, and one records it.
         site.assert_complete(handle, tasks, 40)

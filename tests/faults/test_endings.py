@@ -142,6 +142,7 @@ def test_a_worker_ends_while_postgres_is_away(site: Site, kind: str) -> None:
     with ending_worker(site, "prefork" if kind == "cold" else "threads", kind, None) as ending:
         handle = site.submit([slow])
         site.wait_for(handle, "started", slow)
+        site.flush_postgres()
         site.cut_off_postgres()
         ending.process.send_signal(signal.SIGTERM)
         if kind == "cold":
