@@ -4,8 +4,8 @@
 --   * Should the server die, claims of its last moments may be undone. Their tasks stand in their queues again
 --     and are sent again; whoever runs them is fenced out by the next claim, or by there being none.
 --   * Whatever is committed for a task after its claim is on disk no sooner than the claim.
---   * A token is therefore never given twice for a task, also by a server that has lost some: a sequence,
---     which goes back with them, cannot promise that. Tokens are the microseconds of the clock.
+--   * A token is never given twice for a task, not even by a server that has lost some. A sequence would go
+--     back with what is lost; tokens are the microseconds of the clock.
 
 CREATE FUNCTION next_fence(p_newest bigint) RETURNS bigint LANGUAGE sql VOLATILE AS $$
     SELECT GREATEST(p_newest + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint);
